@@ -1,0 +1,56 @@
+# make demo, make test: from a fresh machine with Python 3.11 or newer. Everything goes into .venv and .demo.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SAMPLE := sample_data/cells_c2_t3.ims
+DEMO := .demo/cells_c2_t3.ome.zarr
+
+.PHONY: demo test check lint types test-lowest bench clean
+
+demo: $(VENV)/package
+	@$(BIN)/ngff-convert inspect $(SAMPLE)
+	@echo
+	$(BIN)/ngff-convert $(SAMPLE) $(DEMO) --overwrite
+
+test: $(VENV)/test
+	$(BIN)/pytest --numprocesses auto
+
+check: lint types test
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test $(VENV)/lint
+	$(BIN)/mypy
+
+# The same tests with the oldest versions of every dependency that pyproject.toml admits.
+test-lowest:
+	$(MAKE) VENV=.venv-lowest .venv-lowest/lowest
+	.venv-lowest/bin/pytest --numprocesses auto -W default
+
+bench: $(VENV)/package
+	$(BIN)/python benchmarks/bench.py --out benchmarks/README.md
+
+clean:
+	rm -rf .venv .venv-lowest .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/package: $(VENV)/pip pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test $(VENV)/lint: $(VENV)/%: $(VENV)/package pyproject.toml
+	$(BIN)/python -m pip install --quiet --group $*
+	@touch $@
+
+$(VENV)/lowest: $(VENV)/pip pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct --editable . --group test
+	@touch $@
