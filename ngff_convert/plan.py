@@ -1,0 +1,377 @@
+"""Image + options -> everything decided before the first byte is written. Arithmetic: no file touched.
+
+The plan answers four questions, in this order:
+
+1. Chunks: the source's own grid where it is useful, so that one source chunk becomes one output chunk; else
+   about 1 MiB, near-cubic in physical space.
+2. Levels: `pyramid.levels`.
+3. Passes: as many levels as possible are made from one reading. A region is a box of the level that is read;
+   at every level of the pass it is whole write objects (or ends at the image's edge), so no two regions touch
+   one file and nothing is locked. Its size is therefore a multiple of the least common multiple, over those
+   levels, of chunk times factor; a pass ends where such a region would be too large. The next pass reads the
+   last level of this one. A shard is what a region covers, or less: at a lower level the shards are smaller.
+4. Memory: the bytes that one region needs, and how many regions fit the budget at once. Regions are made
+   smaller, then fewer at once, before the plan is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil, lcm, prod
+from typing import TYPE_CHECKING
+
+from ngff_convert import pyramid
+from ngff_convert.errors import MemoryBudgetError, OptionError
+from ngff_convert.model import AXES, Calibration, Factor, Level, Pass, Shape, WritePlan, itemsize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ngff_convert.model import Image, PixelArray
+    from ngff_convert.options import Options
+
+CHUNK_BYTES = 2**20
+"""What a chunk aims at where the source's grid is not kept."""
+
+SOURCE_CHUNK_BYTES = (256 * 2**10, 8 * 2**20)
+"""A source grid of at least and at most this is kept."""
+
+REGION_BYTES = 32 * 2**20
+"""What a region is at the most, in the level that is read; only large chunks or shards make it larger."""
+
+REGIONS_A_WORKER = 4
+"""A region is not grown beyond what leaves each worker this many, so that none has to wait for another."""
+
+SMALLEST_GROWN_BYTES = 4 * 2**20
+"""But it is always grown to this, which is worth a job."""
+
+UNSHARDED_CHUNKS = 10_000
+"""A level of more chunks than this is sharded."""
+
+SHRINK_BYTES = 8 * 2**20
+"""Working memory of shrinking one block, besides the block and what it becomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What this process may use: processors, and bytes of memory."""
+
+    workers: int
+    memory: int
+
+
+def build(image: Image, options: Options, resources: Resources) -> WritePlan:
+    """Decide how an image is written.
+
+    Parameters
+    ----------
+    image
+        As it will be written: cropped and with every override applied.
+    options
+        What the user chose.
+    resources
+        Used where the options leave workers or memory open.
+
+    Raises
+    ------
+    OptionError
+        An option does not fit the image.
+    MemoryBudgetError
+        Not even one smallest region fits the memory given.
+    """
+    if options.pyramid == "native" and not image.native_levels:
+        raise OptionError("--pyramid native: the source has no complete lower levels; use --pyramid build")
+    dtype = options.dtype or image.pixels.dtype.name
+    method = options.method or ("mode" if image.is_label else "mean")
+    chunks = _chunks(image, options, itemsize(dtype))
+    levels = _levels(image, options, method, chunks)
+    request = _Request(
+        source=image.pixels,
+        native=tuple(level.pixels for level in image.native_levels),
+        levels=levels,
+        chunks=chunks,
+        shards=_explicit_shards(chunks, options),
+        itemsize=itemsize(dtype),
+        casts=dtype != image.pixels.dtype.name,
+        budget=options.memory or resources.memory,
+        workers=options.workers or resources.workers,
+    )
+    native = options.pyramid == "native"
+    passes = _native_passes(request) if native else _built_passes(request)
+    return WritePlan(
+        levels=_with_shards(request, passes, options),
+        passes=passes,
+        dtype=dtype,
+        codec=options.codec,
+        ngff_version=options.ngff_version,
+        axes=AXES if options.output_axes == AXES or image.pixels.shape[0] > 1 else AXES[1:],
+        method="native" if native else method,
+        workers=min(request.workers, *(request.budget // step.job_bytes for step in passes)),
+        budget_bytes=request.budget,
+    )
+
+
+# -- chunks ------------------------------------------------------------------------------------------------
+
+
+def _chunks(image: Image, options: Options, itemsize: int) -> Shape:
+    """Return the chunk before it is clipped to any level."""
+    if not isinstance(options.chunks, str):
+        return _five(options.chunks)
+    lowest, highest = SOURCE_CHUNK_BYTES
+    source = image.pixels.chunks
+    if lowest <= prod(source) * itemsize <= highest and source[:2] == (1, 1):
+        return source
+    return _near_cubic(image.pixels.shape, image.calibration, CHUNK_BYTES // itemsize)
+
+
+def _five(sizes: Sequence[int]) -> Shape:
+    return (1, 1, *sizes) if len(sizes) == 3 else tuple(sizes)
+
+
+def _near_cubic(shape: Shape, calibration: Calibration, voxels: int) -> Shape:
+    """Return powers of two with about `voxels` voxels and edges as equal as possible in physical space."""
+    known = [size for size in calibration.zyx if size is not None]
+    edge = [size or min(known, default=1.0) for size in calibration.zyx]
+    sizes = [1, 1, 1]
+    while 2 * prod(sizes) <= voxels:
+        short = [axis for axis in (2, 1, 0) if sizes[axis] < shape[2 + axis]]
+        if not short:
+            break
+        sizes[min(short, key=lambda axis: sizes[axis] * edge[axis])] *= 2
+    return (1, 1, *sizes)
+
+
+# -- levels ------------------------------------------------------------------------------------------------
+
+
+def _levels(image: Image, options: Options, method: str, chunks: Shape) -> tuple[Level, ...]:
+    """Return the levels, not sharded yet."""
+    shape, calibration = image.pixels.shape, image.calibration
+    if options.pyramid == "native":
+        native = image.native_levels[: None if options.levels is None else options.levels - 1]
+        return (
+            _level(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), chunks, calibration),
+            *(_level(n.pixels.shape, n.factor, n.shift, chunks, calibration) for n in native),
+        )
+    limit = (options.min_size,) * 3 if options.min_size else chunks[2:]
+    factors = pyramid.levels(shape, calibration.zyx, limit, count=options.levels, steps=options.factors)
+    # The first voxel of each cell stays where it was; what is made of the whole cell is at its centre.
+    centre = 0.0 if method == "nearest" else 0.5
+    return tuple(
+        _level(
+            pyramid.level_shape(shape, factor),
+            factor[2:],
+            tuple((f - 1) * centre for f in factor[2:]),
+            chunks,
+            calibration,
+        )
+        for factor in factors
+    )
+
+
+def _level(
+    shape: Shape,
+    factor_zyx: Sequence[float],
+    shift_zyx: Sequence[float],
+    chunks: Shape,
+    calibration: Calibration,
+) -> Level:
+    voxel = [size or 1.0 for size in calibration.zyx]
+    origin = [at or 0.0 for at in calibration.origin_zyx]
+    return Level(
+        shape=shape,
+        factor=(1, 1, *factor_zyx),
+        chunks=_clip(chunks, shape),
+        shards=None,
+        scale=(calibration.t_s or 1.0, 1.0, *(v * f for v, f in zip(voxel, factor_zyx, strict=True))),
+        translation=(0.0, 0.0, *(o + v * s for o, v, s in zip(origin, voxel, shift_zyx, strict=True))),
+    )
+
+
+def _divided(region: Shape, factor: Factor) -> Shape:
+    return tuple(ceil(r / f) for r, f in zip(region, factor, strict=True))
+
+
+def _clip(sizes: Shape, shape: Shape) -> Shape:
+    return tuple(map(min, sizes, shape))
+
+
+# -- passes and regions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What the search for regions starts from; `chunks` and `shards` are not clipped to any level yet."""
+
+    source: PixelArray
+    native: tuple[PixelArray, ...]
+    levels: tuple[Level, ...]
+    chunks: Shape
+    shards: Shape | None
+    itemsize: int
+    casts: bool
+    budget: int
+    workers: int
+
+    def pixels(self, level: int) -> PixelArray:
+        return self.native[level - 1] if level else self.source
+
+
+def _explicit_shards(chunks: Shape, options: Options) -> Shape | None:
+    if isinstance(options.shards, str):
+        return None
+    shards = _five(options.shards)
+    if any(s % c for s, c in zip(shards, chunks, strict=True)):
+        raise OptionError(f"--shards {_commas(shards)} is not a multiple of the chunk {_commas(chunks)}")
+    return shards
+
+
+def _commas(sizes: Iterable[int]) -> str:
+    return ",".join(map(str, sizes))
+
+
+def _native_passes(request: _Request) -> tuple[Pass, ...]:
+    steps = (_step(request, True, k, (k,)) for k in range(len(request.levels)))
+    return tuple(_grown(request, step) for step in steps)
+
+
+def _built_passes(request: _Request) -> tuple[Pass, ...]:
+    """Make as many levels as possible from each reading."""
+    passes: list[Pass] = []
+    first, count = 0, len(request.levels)
+    while first < count:
+        native, read = first == 0, max(0, first - 1)
+        for last in range(count - 1, first - 1, -1):
+            step = _step(request, native, read, tuple(range(first, last + 1)))
+            if last == first or _fits(request, step, _largest(request)):
+                break
+        passes.append(_grown(request, step))
+        first = last + 1
+    return tuple(passes)
+
+
+def _largest(request: _Request) -> int:
+    return max(REGION_BYTES, prod(request.shards or ()) * request.itemsize)
+
+
+def _fits(request: _Request, step: Pass, region_bytes: int) -> bool:
+    """Whether a region is at most so large, and as many as there are workers fit the budget."""
+    within = prod(step.region) * request.itemsize <= region_bytes
+    return within and step.job_bytes * request.workers <= request.budget
+
+
+def _step(request: _Request, native: bool, read: int, written: tuple[int, ...]) -> Pass:
+    """Return a pass with the smallest region that owns whole chunks at every level, and shards at the first.
+
+    A level that is made from another one has shards as large as its regions at the most, see `_with_shards`.
+    """
+    base = request.levels[read].factor
+    factors = tuple(_ratio(request.levels[k].factor, base) for k in written)
+    shape = request.levels[read].shape
+    shards = request.shards if native and request.shards else request.chunks
+    region = tuple(
+        min(n, lcm(shard, *(chunk * f[axis] for f in factors)))
+        for axis, (n, chunk, shard) in enumerate(zip(shape, request.chunks, shards, strict=True))
+    )
+    return _measured(request, Pass(native, read, shape, written, factors, region, 0, 0.0))
+
+
+def _ratio(factor: Sequence[float], base: Sequence[float]) -> Factor:
+    return tuple(round(f / b) for f, b in zip(factor, base, strict=True))
+
+
+def _grown(request: _Request, step: Pass) -> Pass:
+    """Grow a region to the source's chunk edges where that is cheap, then to a size worth a job."""
+    if step.job_bytes > request.budget:
+        raise MemoryBudgetError(
+            f"level {step.read_level}: a region of {_commas(step.region)} voxels (t,c,z,y,x), the smallest "
+            f"possible, needs {step.job_bytes / 2**20:.0f} MiB, but --memory allows "
+            f"{request.budget / 2**20:.0f} MiB: "
+            "give more memory, or smaller --chunks or --shards"
+        )
+    if step.native:
+        source = request.pixels(step.read_level).chunks
+        for axis in range(len(AXES)):
+            step = _replaced(request, step, axis, lcm(step.region[axis], source[axis]), _largest(request))
+    share = prod(step.shape) * request.itemsize // (REGIONS_A_WORKER * request.workers)
+    wanted = min(REGION_BYTES, max(SMALLEST_GROWN_BYTES, share))
+    for axis in reversed(range(len(AXES))):
+        while step.region[axis] < step.shape[axis]:
+            larger = _replaced(request, step, axis, 2 * step.region[axis], wanted)
+            if larger is step:
+                break
+            step = larger
+    return step
+
+
+def _replaced(request: _Request, step: Pass, axis: int, size: int, region_bytes: int) -> Pass:
+    """Return the pass with another size of region along an axis, or itself where that is too large."""
+    region = list(step.region)
+    region[axis] = min(size, step.shape[axis])
+    changed = _measured(request, replace(step, region=tuple(region)))
+    return changed if _fits(request, changed, region_bytes) else step
+
+
+def _measured(request: _Request, step: Pass) -> Pass:
+    """Return the pass with the bytes that one of its regions needs, and what it decodes twice.
+
+    A job holds what it read, every level made of it, and - until they are written - their encoded chunks,
+    which for noise are as large as the pixels. Reading adds a source chunk, compressed and decoded; a change
+    of dtype adds the block before it.
+    """
+    itemsize = request.itemsize
+    block = prod(step.region) * itemsize
+    written = sum(prod(_divided(step.region, factor)) for factor in step.factors)
+    held = written * itemsize + (0 if step.write_levels[0] == step.read_level else block)
+    encoded = written * itemsize
+    twice = 0.0
+    if step.native:
+        pixels = request.pixels(step.read_level)
+        decode = 2 * prod(_clip(pixels.chunks, pixels.shape)) * pixels.dtype.itemsize
+        cast = prod(step.region) * pixels.dtype.itemsize if request.casts else 0
+        twice = _decoded_twice(step, pixels)
+    else:
+        decode = 2 * prod(request.levels[step.read_level].chunks) * itemsize
+        cast = 0
+    total = held + encoded + decode + cast + SHRINK_BYTES
+    return replace(step, job_bytes=total, decoded_twice=twice)
+
+
+def _decoded_twice(step: Pass, pixels: PixelArray) -> float:
+    """Return the share of source chunks that are decoded again because a region's edge cuts them."""
+    touched, there = 1, 1
+    for n, region, chunk, offset in zip(step.shape, step.region, pixels.chunks, pixels.offset, strict=True):
+        first = offset // chunk
+        there *= -(-(offset + n) // chunk) - first
+        touched *= sum(
+            -(-(offset + min(n, start + region)) // chunk) - (offset + start) // chunk
+            for start in range(0, n, region)
+        )
+    return touched / there - 1
+
+
+# -- shards ------------------------------------------------------------------------------------------------
+
+
+def _with_shards(request: _Request, passes: tuple[Pass, ...], options: Options) -> tuple[Level, ...]:
+    """Return the levels with their shards: what a region covers of a level, or less where less is asked for.
+
+    Without a word from the user, only levels of many chunks are sharded.
+    """
+    sharded = list(request.levels)
+    for step in passes:
+        for k, factor in zip(step.write_levels, step.factors, strict=True):
+            level = request.levels[k]
+            many = options.shards == "auto" and _n_chunks(level) > UNSHARDED_CHUNKS
+            if options.ngff_version == "0.4" or not (many or request.shards):
+                continue
+            covered = _clip(_divided(step.region, factor), level.shape)
+            wanted = _clip(request.shards or covered, covered)
+            shards = tuple(ceil(size / c) * c for size, c in zip(wanted, level.chunks, strict=True))
+            sharded[k] = replace(level, shards=None if shards == level.chunks else shards)
+    return tuple(sharded)
+
+
+def _n_chunks(level: Level) -> int:
+    return prod(-(-n // c) for n, c in zip(level.shape, level.chunks, strict=True))
