@@ -1,0 +1,121 @@
+"""What a reader promises; all that the author of one needs to know.
+
+A reader recognises a format and opens files of it. It is responsible for
+
+1. `Reader.can_read`: from the first 4 KiB of a file, say whether the format is its own. Cheap; never raises.
+2. `Reader.open`: return a `Source` with every image of the file. `ReadError` where the file is missing,
+   damaged or truncated, `UnsupportedInput` where it is intact but holds something the reader does not handle;
+   either names the file, the place in it, and the reason.
+3. Pixels: each level is a `LazyPixels` of shape t, c, z, y, x, cropped to its true size, in native byte
+   order, that reads any box in one call, decodes every source chunk it touches once, and takes no lock while
+   it decodes. Boxes are read from many threads at once. It pickles as an address and opens the file anew.
+4. Calibration: sizes and origin in a unit of `units.SPACE_UNITS`, and None for what the file does not say.
+
+It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
+Options of a reader go to its constructor. Readers are found through the entry points of the group
+``ngff_convert.readers``; the built-in ones are too. `ngff_convert.testing.check_reader` tests a reader.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ngff_convert.model import Box, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Image
+
+
+class Source(Protocol):
+    """An open file: a context manager; its images can be read until it is closed."""
+
+    @property
+    def images(self) -> Sequence[Image]:
+        """Every image of the file, in its order; there is no "current" one."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was odd about the file, one line each: assumed, missing or contradicting values."""
+
+    def __enter__(self) -> Source:
+        """Return the source itself."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Close the file."""
+
+
+class Reader(Protocol):
+    """One file format."""
+
+    @property
+    def name(self) -> str:
+        """Short lower-case name, as ``--reader`` takes it: ``"imaris"``."""
+
+    @property
+    def description(self) -> str:
+        """The format in a few words, for a list of formats."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Lower-case endings of file names, with the dot: ``(".ims",)``."""
+
+    def can_read(self, path: str, head: bytes) -> bool:
+        """Whether this is a file of the format, from its first 4 KiB; cheap, and never raises."""
+
+    def open(self, path: str) -> Source:
+        """Open a file.
+
+        Raises
+        ------
+        ReadError
+            The file is missing, damaged or truncated.
+        UnsupportedInput
+            The file is intact but not of this format, or uses a feature of it that is not handled.
+        """
+
+
+class LazyPixels(ABC):
+    """A level that is read box by box; readers subclass it and implement `read`."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+    chunks: Shape
+    compression: str
+    offset: Shape = (0, 0, 0, 0, 0)
+    ndim = 5
+
+    @abstractmethod
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box of at least one voxel that lies within `shape`, as a new C-contiguous array."""
+
+    def __getitem__(self, index: Any, /) -> NDArray[Any]:  # noqa: ANN401 - any basic numpy index
+        """Read any basic numpy index: integers, slices with steps, ``...``."""
+        import numpy as np
+
+        index = index if isinstance(index, tuple) else (index,)
+        if Ellipsis in index:
+            at = index.index(Ellipsis)
+            index = (*index[:at], *[slice(None)] * (self.ndim + 1 - len(index)), *index[at + 1 :])
+        index = (*index, *[slice(None)] * (self.ndim - len(index)))
+        if len(index) != self.ndim:
+            raise IndexError(f"{len(index)} indices for {self.ndim} axes")
+        spans = [range(n)[i] for n, i in zip(self.shape, index, strict=True)]
+        ranges = [s if isinstance(s, range) else range(s, s + 1) for s in spans]
+        inner = tuple(
+            slice(None, None, r.step) if isinstance(s, range) else 0
+            for s, r in zip(spans, ranges, strict=True)
+        )
+        if any(len(r) == 0 for r in ranges):
+            return np.empty([len(r) for r in ranges], self.dtype)[inner]
+        start: Shape = tuple(min(r[0], r[-1]) for r in ranges)
+        stop: Shape = tuple(max(r[0], r[-1]) + 1 for r in ranges)
+        return self.read(Box(start, stop))[inner]

@@ -1,0 +1,399 @@
+"""HDF5 files of one source: opened on demand, once per process; links followed by us, not by HDF5.
+
+HDF5 follows external links by itself, but looks for a missing file in the working directory too, says only
+"unable to open file" where it finds none, and waits for ever on a named pipe. So `locate` walks a path link
+by link and names the one that leads nowhere.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+from collections import OrderedDict, deque
+from contextlib import contextmanager, suppress
+from errno import EAGAIN
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import uuid4
+from weakref import WeakValueDictionary
+
+import h5py
+
+from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_OPEN_FILES = 64
+"""A time series may be one file a time point; a process may usually open 1024 files."""
+
+MAX_LINKS = 32
+"""More links than this on one path go in a circle."""
+
+CACHE_BYTES = 64 * 2**20
+
+KEPT_AFTER_UNPICKLING = 4
+
+HDF5_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+)
+"""What h5py raises for damaged files, depending on the place of the damage."""
+
+
+@contextmanager
+def damage_named(where: str) -> Iterator[None]:
+    """Turn what HDF5 raises in the block into a `ReadError` that says where."""
+    try:
+        yield
+    except ConversionError:
+        raise
+    except HDF5_ERRORS as error:
+        raise ReadError(f"{where}: HDF5 cannot read it: {error}") from error
+
+
+class Place(NamedTuple):
+    """An object and the file that really holds it, no link left on the way."""
+
+    path: str
+    name: str
+
+
+class OpenFile:
+    """One open file: an h5py file for its structure and a descriptor for its bytes."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.users = 0
+        self.descriptor, self.size = _open_descriptor(path)
+        try:
+            self.h5 = _open_h5(path, self.size)
+        except BaseException:
+            os.close(self.descriptor)
+            raise
+
+    def close(self) -> None:
+        """Close both."""
+        self.h5.close()
+        os.close(self.descriptor)
+
+    def read_into(self, offset: int, buffer: Any) -> None:  # noqa: ANN401 - anything writable and contiguous
+        """Fill `buffer` with the bytes at `offset`.
+
+        Raises
+        ------
+        ReadError
+            The file ends before, or the system reports an error.
+        """
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view):
+            try:
+                # One call returns at most 2 GiB on Linux, and less on some network file systems.
+                got = os.preadv(self.descriptor, [view[done:]], offset + done)
+            except OSError as error:
+                raise ReadError(
+                    f"{self.path}: cannot read at byte {offset + done}: {error.strerror}"
+                ) from error
+            if got == 0:
+                raise ReadError(
+                    f"{self.path}: ends at byte {offset + done}, within {len(view)} bytes at {offset}"
+                )
+            done += got
+
+
+class ByteLru:
+    """What was learnt about datasets, the least recently used forgotten beyond a number of bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.building = threading.Lock()
+        self._limit = limit
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Place, tuple[Any, int]] = OrderedDict()
+
+    def get(self, key: Place) -> Any:  # noqa: ANN401 - who puts a thing knows what it is
+        """Return what was put under `key`, or None."""
+        with self._lock:
+            if key not in self._entries:
+                return None
+            self._entries.move_to_end(key)
+            return self._entries[key][0]
+
+    def put(self, key: Place, entry: object, n_bytes: int) -> None:
+        """Keep `entry`; the newest one is kept whatever its size."""
+        with self._lock:
+            self._entries[key] = (entry, n_bytes)
+            self._bytes += n_bytes
+            while self._bytes > self._limit and len(self._entries) > 1:
+                self._bytes -= self._entries.popitem(last=False)[1][1]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+
+class Hdf5Files:
+    """The files that one source reads; pickles as a name, so that one process has one of it.
+
+    A pixel array refers to it and to paths, never to an open file. Unpickled in the process it came from, it
+    is the same object; elsewhere, a new one that opens files when they are needed.
+    """
+
+    def __init__(self, token: str | None = None) -> None:
+        self.token = token or uuid4().hex
+        self.cache = ByteLru(CACHE_BYTES)
+        self._closed = False
+        self._lock = threading.RLock()
+        self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        _LIVE[self.token] = self
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return _attach, (self.token,)
+
+    def __del__(self) -> None:
+        self.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @contextmanager
+    def using(self, path: str) -> Iterator[OpenFile]:
+        """Open a file, or take the open one; it stays open at least until the block ends.
+
+        Raises
+        ------
+        ReadError
+            It is missing, damaged, truncated, empty or no regular file.
+        UnsupportedInput
+            It is not HDF5.
+        """
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"{path}: the source was closed")
+            file = self._open.get(path) or OpenFile(path)
+            self._open[path] = file
+            self._open.move_to_end(path)
+            file.users += 1
+            self._close_idle(keep=MAX_OPEN_FILES)
+        try:
+            yield file
+        finally:
+            with self._lock:
+                file.users -= 1
+                if self._closed:
+                    self._close_idle(keep=0)
+
+    def close(self) -> None:
+        """Close every file, those in use as soon as they no longer are."""
+        with self._lock:
+            self._closed = True
+            self._close_idle(keep=0)
+        self.cache.clear()
+
+    def _close_idle(self, keep: int) -> None:
+        for path in [path for path, file in self._open.items() if file.users == 0]:
+            if len(self._open) <= keep:
+                return
+            self._open.pop(path).close()
+
+    def after_fork(self) -> None:
+        """Start anew in a child process: no lock is held, no file is open."""
+        self._lock = threading.RLock()
+        self.cache = ByteLru(CACHE_BYTES)
+        for file in self._open.values():
+            file.close()
+        self._open.clear()
+
+
+_LIVE_LOCK = threading.Lock()
+_LIVE: WeakValueDictionary[str, Hdf5Files] = WeakValueDictionary()
+# A worker unpickles its array for every task. Without these, each task would open the files anew.
+_RECENT: deque[Hdf5Files] = deque(maxlen=KEPT_AFTER_UNPICKLING)
+
+
+def _attach(token: str) -> Hdf5Files:
+    with _LIVE_LOCK:
+        files = _LIVE.get(token)
+        if files is None or files.closed:
+            files = Hdf5Files(token)
+            _RECENT.append(files)
+        return files
+
+
+def _after_fork_in_child() -> None:
+    global _LIVE_LOCK
+    _LIVE_LOCK = threading.Lock()
+    for files in list(_LIVE.values()):
+        files.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _open_descriptor(path: str) -> tuple[int, int]:
+    try:
+        # Not blocking: opening a named pipe would otherwise wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ReadError(f"{path}: {_in_words(error)}") from error
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size > 0:
+        return descriptor, status.st_size
+    os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        raise ReadError(f"{path}: is a folder, not a file")
+    raise ReadError(
+        f"{path}: {'the file is empty' if stat.S_ISREG(status.st_mode) else 'is no regular file'}"
+    )
+
+
+def _in_words(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, PermissionError):
+        return "no permission to read it"
+    return error.strerror or str(error)
+
+
+def _open_h5(path: str, size: int) -> h5py.File:
+    try:
+        try:
+            return h5py.File(path, "r")
+        except OSError as error:
+            # Network file systems often have no locks to give, and reading needs none.
+            if "unable to lock file" not in str(error) or f"errno = {EAGAIN}," in str(error):
+                raise
+            return h5py.File(path, "r", locking=False)
+    except HDF5_ERRORS as error:
+        text = str(error)
+        if truncated := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
+            raise ReadError(f"{path}: truncated: {size} bytes of {truncated[2]}; copy it again") from error
+        if "signature not found" in text:
+            raise UnsupportedInput(f"{path}: not an HDF5 file") from error
+        if "unable to lock file" in text or "already open for write" in text:
+            raise ReadError(
+                f"{path}: another program is writing it; try again when it has finished"
+            ) from error
+        raise ReadError(f"{path}: HDF5 cannot open it: {text}") from error
+
+
+def locate(files: Hdf5Files, path: str, name: str) -> Place | None:
+    """Find an object, following soft and external links.
+
+    Parameters
+    ----------
+    files
+        Where files are opened.
+    path, name
+        File, and path of the object in it: ``"DataSet/ResolutionLevel 0"``.
+
+    Returns
+    -------
+    Place or None
+        None where the path names nothing and no link is to blame.
+
+    Raises
+    ------
+    ReadError
+        A link leads nowhere or in a circle; it and what it leads to are named.
+    """
+    asked = Place(path, name)
+    parts = [part for part in name.split("/") if part]
+    link = ""
+    for _ in range(MAX_LINKS):
+        with files.using(path) as file:
+            n_hard, step = _first_link(file.h5.id, parts)
+            if n_hard == len(parts):
+                return Place(path, "/" + "/".join(parts))
+            if step is None:
+                if not link:
+                    return None
+                raise ReadError(f"{link}, which has no {'/'.join(parts[: n_hard + 1])}")
+        here, rest = parts[:n_hard], parts[n_hard + 1 :]
+        link = f"{path}: {'/'.join(parts[: n_hard + 1])} is a link to {step.described}"
+        path = external_target(path, "/".join(parts[: n_hard + 1]), step.file) if step.file else path
+        parts = [*([] if step.absolute else here), *step.parts, *rest]
+    raise ReadError(f"{asked.path}: {asked.name} is a circle of links")
+
+
+class _Step(NamedTuple):
+    """Where one link leads; `file` is empty for a soft link."""
+
+    file: str
+    name: str
+
+    @property
+    def absolute(self) -> bool:
+        return bool(self.file) or self.name.startswith("/")
+
+    @property
+    def parts(self) -> list[str]:
+        return [part for part in self.name.split("/") if part not in ("", ".")]
+
+    @property
+    def described(self) -> str:
+        return f"{self.name} of {self.file}" if self.file else self.name
+
+
+def _first_link(group: Any, parts: list[str]) -> tuple[int, _Step | None]:  # noqa: ANN401 - h5py is untyped
+    """Return how many parts are no links, and the link that follows; None: nothing of that name follows."""
+    for at, part in enumerate(parts):
+        try:
+            kind = group.links.get_info(part.encode("utf-8", "surrogateescape")).type
+            if kind == h5py.h5l.TYPE_HARD:
+                group = (
+                    group
+                    if at + 1 == len(parts)
+                    else h5py.h5g.open(group, part.encode("utf-8", "surrogateescape"))
+                )
+                continue
+            value = group.links.get_val(part.encode("utf-8", "surrogateescape"))
+        except HDF5_ERRORS:
+            return at, None
+        texts = [os.fsdecode(text) for text in (value if isinstance(value, tuple) else ("", value))]
+        return at, _Step(*texts)
+    return len(parts), None
+
+
+def external_target(path: str, link: str, target: str) -> str:
+    """Return the file that an external link means.
+
+    Parameters
+    ----------
+    path
+        The file that holds the link.
+    link
+        Path of the link, for the error.
+    target
+        The file as the link spells it: absolute, or relative to the folder of `path`; written on Windows, it
+        may have backslashes. A file of that name in that folder will do too, because folders are moved.
+
+    Raises
+    ------
+    ReadError
+        There is none.
+    """
+    spelt = Path(target.replace("\\", "/"))
+    folder = Path(path).parent
+    candidates = [folder / spelt, Path(path).resolve().parent / spelt, folder / spelt.name]
+    for candidate in candidates:
+        with suppress(OSError):  # a name too long, or a folder that may not be entered
+            if candidate.exists():
+                return os.path.normpath(candidate)
+    raise ReadError(
+        f"{path}: {link} is a link to the file {target}, but there is no {os.path.normpath(candidates[0])}; "
+        "copy the files it consists of together"
+    )

@@ -1,0 +1,137 @@
+"""The filters of HDF5 that are undone here, without the lock of HDF5 or of the interpreter."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import imagecodecs
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
+
+DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALE_OFFSET, LZ4 = 1, 2, 3, 4, 5, 6, 32004
+FILTER_NAMES = {
+    DEFLATE: "deflate",
+    SHUFFLE: "shuffle",
+    FLETCHER32: "fletcher32",
+    SZIP: "szip",
+    NBIT: "nbit",
+    SCALE_OFFSET: "scale-offset",
+    LZ4: "lz4",
+    307: "bzip2",
+    32000: "lzf",
+    32001: "blosc",
+    32008: "bitshuffle",
+    32013: "zfp",
+    32015: "zstd",
+    32026: "blosc2",
+}
+BUILT_INTO_HDF5 = range(1, 7)
+
+KEPT_SCRATCH = 64 * 2**20
+"""Larger buffers are given back after use instead of being kept for the thread's next chunk."""
+
+HIGHEST_RATIO = 1100
+"""Deflate reaches 1032 : 1 at most, LZ4 255 : 1; a chunk that claims more is damaged."""
+
+
+class Filter(NamedTuple):
+    """One step that a chunk went through when it was written: its number in HDF5, and its settings."""
+
+    code: int
+    values: tuple[int, ...]
+
+    def __str__(self) -> str:
+        name = FILTER_NAMES.get(self.code, f"filter {self.code}")
+        if self.code == DEFLATE and self.values:
+            return f"{name} {self.values[0]}"
+        return name if self.code in BUILT_INTO_HDF5 or self.code == LZ4 else f"{name} (via HDF5 plugin)"
+
+
+def check_size(stored: int, steps: Sequence[Filter], n_bytes: int) -> None:
+    """Refuse sizes that no writer makes before memory is taken for them."""
+    if stored == n_bytes:
+        return
+    n_compressors = sum(step.code != SHUFFLE for step in steps)
+    if not n_compressors:
+        raise ValueError(f"{stored} bytes where a chunk of {n_bytes} was expected")
+    if n_bytes > stored * HIGHEST_RATIO**n_compressors:
+        raise ValueError(f"{stored} bytes cannot hold a chunk of {n_bytes}")
+
+
+def decode(stored: Bytes, filters: Sequence[Filter], out: Bytes) -> None:
+    """Undo filters, the last one applied first, so that exactly `out` is filled.
+
+    Raises
+    ------
+    ValueError, RuntimeError
+        The data is damaged, or of another size.
+    """
+    data = stored
+    for at, step in reversed(list(enumerate(filters))):
+        size_is_known = all(f.code == SHUFFLE for f in filters[:at])
+        target = None
+        if at == 0:
+            target = out
+        elif size_is_known:
+            target = scratch(f"step {at}", out.size)
+        data = DECODERS[step.code](data, step.values, target)
+    if data.size != out.size:
+        raise ValueError(f"decodes to {data.size} bytes, not {out.size}")
+
+
+# Their annotations leave out the arrays that they take.
+_deflate_decode: Any = imagecodecs.deflate_decode
+_lz4h5_decode: Any = imagecodecs.lz4h5_decode
+
+
+def _inflate(data: Bytes, _: tuple[int, ...], out: Bytes | None) -> Bytes:
+    return np.frombuffer(_deflate_decode(data, out=out), np.uint8)
+
+
+def _unlz4(data: Bytes, _: tuple[int, ...], out: Bytes | None) -> Bytes:
+    return np.frombuffer(_lz4h5_decode(data, out=out), np.uint8)
+
+
+def _unshuffle(data: Bytes, values: tuple[int, ...], out: Bytes | None) -> Bytes:
+    """Bring the bytes of each number together again; what does not fill a number follows as it is."""
+    out = np.empty(data.size, np.uint8) if out is None else out
+    if data.size != out.size:
+        raise ValueError(f"{data.size} shuffled bytes, not {out.size}")
+    width = min(max(values[0] if values else 1, 1), data.size)
+    n = data.size // max(width, 1)
+    numbers = out[: n * width].reshape(n, width)
+    for byte in range(width):  # by columns: five times as fast as one transposed copy
+        numbers[:, byte] = data[byte * n : (byte + 1) * n]
+    out[n * width :] = data[n * width :]
+    return out
+
+
+DECODERS: dict[int, Callable[[Bytes, tuple[int, ...], Bytes | None], Bytes]] = {
+    DEFLATE: _inflate,
+    SHUFFLE: _unshuffle,
+    LZ4: _unlz4,
+}
+"""What undoes each filter: (data, settings, where to, if the size is known) -> data."""
+
+
+class _Scratch(threading.local):
+    def __init__(self) -> None:
+        self.buffers: dict[str, Bytes] = {}
+
+
+_SCRATCH = _Scratch()
+
+
+def scratch(purpose: str, n_bytes: int) -> Bytes:
+    """Return this thread's buffer for a purpose, of `n_bytes`; it holds until the next call for it."""
+    if n_bytes > KEPT_SCRATCH:
+        return np.empty(n_bytes, np.uint8)
+    buffer = _SCRATCH.buffers.get(purpose)
+    if buffer is None or buffer.size < n_bytes:
+        buffer = _SCRATCH.buffers[purpose] = np.empty(n_bytes, np.uint8)
+    return buffer[:n_bytes]

@@ -1,0 +1,109 @@
+"""Imaris 5.5 files (``.ims``, HDF5): which files they are, and opening them.
+
+Everything else is imported when a file is opened: looking at a TIFF file must not cost the start of h5py.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+
+if TYPE_CHECKING:
+    from ngff_convert.readers.imaris_source import ImarisSource
+
+HEAD_BYTES = 4096
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+HDF5_MAGIC_AT = (0, 512, 1024, 2048)
+"""HDF5 looks for its signature there, and at further powers of two that nobody uses."""
+
+OLD_FORMATS = (
+    ((b"II*\0", b"MM\0*"), "an Imaris 3 file (TIFF)"),
+    ((b"\0\x4c\xa1\x0c",), "an Imaris 2.7 file (raw)"),
+)
+"""Formats that are called ``.ims`` too: how they begin, and what they are."""
+
+
+class ImarisReader:
+    """Reads Imaris 5.5 files, whatever they are called, and header files that link to their pixels."""
+
+    name = "imaris"
+    description = "Imaris 5.5 (HDF5)"
+    suffixes = (".ims",)
+
+    def can_read(self, path: str, head: bytes) -> bool:
+        """Whether it is HDF5 in the layout of Imaris, or an old ``.ims`` that `open` refuses by name."""
+        is_ims = _is_ims(path)
+        if not _is_hdf5(head):
+            return is_ims and _old_format(head) is not None
+        return is_ims or _holds_image(path)
+
+    def open(self, path: str) -> ImarisSource:
+        """Open a file.
+
+        Raises
+        ------
+        ReadError
+            It is missing, empty, damaged or truncated, or links to files that are.
+        UnsupportedInput
+            It is no Imaris 5.5 file, or has voxels of a type that no converter knows.
+        """
+        path = str(Path(path).absolute())
+        head = _head(path)
+        if not _is_hdf5(head):
+            old = _old_format(head) if _is_ims(path) else None
+            if old:
+                raise UnsupportedInput(f"{path}: {old}; save it with Imaris 5.5 or later")
+            raise UnsupportedInput(f"{path}: not an Imaris file: it does not begin as HDF5 files do")
+        from ngff_convert.readers.imaris_source import ImarisSource
+
+        return ImarisSource(path)
+
+
+def _is_ims(path: str) -> bool:
+    return str(path).lower().endswith(".ims")
+
+
+def _is_hdf5(head: bytes) -> bool:
+    return any(head[at : at + len(HDF5_MAGIC)] == HDF5_MAGIC for at in HDF5_MAGIC_AT)
+
+
+def _old_format(head: bytes) -> str | None:
+    return next((what for magics, what in OLD_FORMATS if head.startswith(magics)), None)
+
+
+def _holds_image(path: str) -> bool:
+    from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Hdf5Files
+    from ngff_convert.readers.imaris_layout import has_image
+
+    files = Hdf5Files()
+    try:
+        return has_image(files, str(Path(path).absolute()))
+    except (ConversionError, *HDF5_ERRORS):
+        return False
+    finally:
+        files.close()
+
+
+def _head(path: str) -> bytes:
+    file = Path(path)
+    try:
+        kind = file.stat().st_mode
+        if stat.S_ISREG(kind):
+            with file.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: no such file") from error
+    except PermissionError as error:
+        raise ReadError(f"{path}: no permission to read it") from error
+    except OSError as error:
+        raise ReadError(f"{path}: {error.strerror or error}") from error
+    if stat.S_ISDIR(kind):
+        raise ReadError(f"{path}: is a folder, not a file")
+    if not stat.S_ISREG(kind):
+        raise ReadError(f"{path}: is no regular file")
+    if not head:
+        raise ReadError(f"{path}: the file is empty")
+    return head

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DESCRIPTORS = Path("/proc/self/fd")
+
+
+@pytest.fixture(autouse=True)
+def _no_file_left_open() -> Iterator[None]:
+    """Fail a test after which a file of its own is still open.
+
+    tensorstore closes a file that it wrote in a thread of its own, a moment after the write is done.
+    """
+    yield
+    until = time.monotonic() + 5
+    while (left := _left_open()) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not left, f"files left open: {left}"
+
+
+def _left_open() -> list[str]:
+    if not DESCRIPTORS.is_dir():
+        return []
+    return [target for target in map(_target, DESCRIPTORS.iterdir()) if "pytest-of-" in target]
+
+
+def _target(descriptor: Path) -> str:
+    try:
+        return str(descriptor.readlink())
+    except OSError:
+        return ""
