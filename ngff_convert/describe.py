@@ -1,0 +1,168 @@
+"""Images, plans and reports in words, and as JSON-ready data, for people and pipelines."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert.model import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ngff_convert.model import Image, Level, Report, WritePlan
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_SYMBOLS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
+
+
+def size(n_bytes: float) -> str:
+    """Return a number of bytes as people write it.
+
+    Examples
+    --------
+    >>> size(999), size(1_070_000_000)
+    ('999 B', '1.07 GB')
+    """
+    unit = 0
+    while n_bytes >= 999.5 and unit < len(_UNITS) - 1:
+        n_bytes /= 1000
+        unit += 1
+    return f"{n_bytes:.3g} {_UNITS[unit]}"
+
+
+def shape(sizes: Sequence[int], axes: str = AXES) -> str:
+    """Return sizes with the names of their axes.
+
+    Examples
+    --------
+    >>> shape((1, 2, 30, 400, 500))
+    't1 c2 z30 y400 x500'
+    """
+    return " ".join(f"{axis}{n}" for axis, n in zip(axes, sizes, strict=True))
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return TIMES.join(map(str, sizes))
+
+
+def _zyx(values: Sequence[float | None], unit: str | None) -> str:
+    """Return z, y, x in their unit, with what is unknown called so."""
+    if all(value is None for value in values):
+        return "unknown"
+    numbers = f" {TIMES} ".join("?" if value is None else f"{value:.6g}" for value in values)
+    return f"{numbers} {_SYMBOLS.get(unit, unit) if unit else '(no unit)'}"
+
+
+# -- images ------------------------------------------------------------------------------------------------
+
+
+def image_json(image: Image) -> dict[str, Any]:
+    """Return what is known about an image as JSON-ready data."""
+    pixels, calibration = image.pixels, image.calibration
+    return {
+        "name": image.name,
+        "shape": dict(zip(AXES, pixels.shape, strict=True)),
+        "dtype": pixels.dtype.name,
+        "bytes": prod(pixels.shape) * pixels.dtype.itemsize,
+        "chunks": dict(zip(AXES, pixels.chunks, strict=True)),
+        "compression": pixels.compression,
+        "spacing": dict(zip("zyx", calibration.zyx, strict=True)),
+        "origin": dict(zip("zyx", calibration.origin_zyx, strict=True)),
+        "unit": calibration.unit,
+        "time_step_s": calibration.t_s,
+        "time_stamps": [stamp.isoformat() for stamp in image.time_stamps],
+        "channels": [
+            {
+                "name": channel.name,
+                "color": channel.color,
+                "emission_nm": channel.emission_nm,
+                "excitation_nm": channel.excitation_nm,
+                "window": channel.window,
+            }
+            for channel in image.channels
+        ],
+        "native_levels": [
+            {
+                "shape": dict(zip(AXES, level.pixels.shape, strict=True)),
+                "factor": dict(zip("zyx", level.factor, strict=True)),
+            }
+            for level in image.native_levels
+        ],
+        "is_label": image.is_label,
+    }
+
+
+def image_lines(image: Image) -> Iterator[str]:
+    """Yield what is known about an image, line by line."""
+    pixels, calibration = image.pixels, image.calibration
+    n_bytes = prod(pixels.shape) * pixels.dtype.itemsize
+    yield f"size         {shape(pixels.shape)}, {pixels.dtype.name}, {size(n_bytes)}"
+    yield f"chunks       {_times(pixels.chunks[2:])} (z y x), compression {pixels.compression}"
+    yield f"voxel        {_zyx(calibration.zyx, calibration.unit)} (z y x)"
+    yield f"origin       {_zyx(calibration.origin_zyx, calibration.unit)} (centre of the first voxel)"
+    if pixels.shape[0] > 1:
+        step = "step unknown or uneven" if calibration.t_s is None else f"every {calibration.t_s:.6g} s"
+        yield f"time         {step}"
+    if image.time_stamps:
+        yield f"taken        {image.time_stamps[0].isoformat(' ')}"
+    for number, channel in enumerate(image.channels):
+        facts = [channel.name or "(no name)"]
+        facts += [f"#{channel.color}"] if channel.color else []
+        facts += [f"excitation {channel.excitation_nm:g} nm"] if channel.excitation_nm else []
+        facts += [f"emission {channel.emission_nm:g} nm"] if channel.emission_nm else []
+        facts += ["window {:g} to {:g}".format(*channel.window)] if channel.window else []
+        yield f"channel {number:<4} {', '.join(facts)}"
+    native = [_times(level.pixels.shape[2:]) for level in image.native_levels]
+    yield f"own levels   {', '.join(native) if native else 'none'}"
+
+
+# -- plans -------------------------------------------------------------------------------------------------
+
+
+def plan_lines(plan: WritePlan) -> Iterator[str]:
+    """Yield what was decided about an image, line by line."""
+    codec = plan.codec.name
+    codec += f" level {plan.codec.level}" if plan.codec.level is not None else ""
+    codec += f", {plan.codec.shuffle} shuffle" if plan.codec.shuffle else ""
+    yield f"OME-Zarr {plan.ngff_version}, {plan.dtype}, axes {plan.axes}, {codec}, levels by {plan.method}"
+    for number, level in enumerate(plan.levels):
+        yield f"level {number}  {level_words(level)}"
+    for number, step in enumerate(plan.passes):
+        written = ", ".join(map(str, step.write_levels))
+        source = "the source" if step.native else f"level {step.read_level}"
+        regions = f"{_counted(step.n_regions, 'region')} of {_times(step.region)}"
+        twice = f", {step.decoded_twice:.1%} decoded twice" if step.decoded_twice else ""
+        yield (
+            f"pass {number}   reads {source} once, writes level {written}: "
+            f"{regions}, {step.job_bytes / 2**20:.0f} MiB each{twice}"
+        )
+    yield f"at once   {_counted(plan.workers, 'region')}, within {plan.budget_bytes / 2**20:.0f} MiB"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def level_words(level: Level) -> str:
+    """Return a level's size, storage and scale in one line."""
+    storage = f"chunks {_times(level.chunks[2:])}"
+    storage += f" in shards {_times(level.shards[2:])}" if level.shards else ""
+    scale = " ".join(f"{value:.6g}" for value in level.scale[2:])
+    return f"{_times(level.shape)}, {storage}, scale {scale}"
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Yield what a conversion made, as a tree of the store."""
+    rate = report.read_bytes / max(report.seconds, 1e-9)
+    yield (
+        f"{report.target}  {size(report.stored_bytes[''])} stored of {size(report.written_bytes)} in "
+        f"{report.seconds:.1f} s ({size(rate)}/s)"
+    )
+    paths = [path for path in report.stored_bytes if path]
+    levels = [level for plan in report.plans for level in plan.levels]
+    for path, level in zip(paths, levels, strict=True):
+        corner = "└──" if path == paths[-1] else "├──"
+        yield f"{corner} {path}  {level_words(level)}, {size(report.stored_bytes[path])}"

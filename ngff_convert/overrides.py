@@ -1,0 +1,105 @@
+"""What the user says about an image, applied to it: crop, sizes, unit, origin, names, colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert.errors import OptionError
+from ngff_convert.model import AXES, Box, Channel, Image
+from ngff_convert.readers.contract import LazyPixels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Calibration, PixelArray, Shape
+    from ngff_convert.options import Options, Span
+
+
+def apply(image: Image, options: Options) -> Image:
+    """Return the image as it will be written.
+
+    Raises
+    ------
+    OptionError
+        A range lies outside the image, or the number of channel names or colours is not that of channels.
+    """
+    spans = zip(AXES, image.pixels.shape, options.crop, strict=True)
+    bounds = [_bounds(axis, size, span) for axis, size, span in spans]
+    box = Box(tuple(start for start, _ in bounds), tuple(stop for _, stop in bounds))
+    image = replace(image, calibration=_calibration(image.calibration, options))
+    if box.shape != image.pixels.shape:
+        image = _cropped(image, box)
+    return replace(
+        image, name=image.name if options.name is None else options.name, channels=_channels(image, options)
+    )
+
+
+def _bounds(axis: str, size: int, span: Span) -> tuple[int, int]:
+    start = 0 if span[0] is None else span[0]
+    stop = size if span[1] is None else span[1]
+    if not 0 <= start < stop <= size:
+        raise OptionError(f"--{axis} {start}:{stop} is not within the image, which has {axis} from 0:{size}")
+    return start, stop
+
+
+def _cropped(image: Image, box: Box) -> Image:
+    t, c = box.slices[:2]
+    known = image.calibration
+    origin = tuple(
+        at if first == 0 else (at or 0.0) + first * (voxel or 1.0)
+        for at, voxel, first in zip(known.origin_zyx, known.zyx, box.start[2:], strict=True)
+    )
+    return replace(
+        image,
+        pixels=Cropped(image.pixels, box),
+        channels=image.channels[c],
+        calibration=replace(known, origin_zyx=origin),
+        time_stamps=image.time_stamps[t],
+        native_levels=(),  # their voxels do not end where the crop does
+    )
+
+
+def _calibration(known: Calibration, options: Options) -> Calibration:
+    return replace(
+        known,
+        zyx=options.spacing or known.zyx,
+        unit=options.unit or known.unit,
+        origin_zyx=options.origin or known.origin_zyx,
+    )
+
+
+def _channels(image: Image, options: Options) -> tuple[Channel, ...]:
+    channels = image.channels
+    for what, values in (("names", options.channel_names), ("colors", options.channel_colors)):
+        if values is not None and len(values) != len(channels):
+            raise OptionError(
+                f"--channel-{what} gives {len(values)}, but {len(channels)} channels are written: "
+                "give one for each"
+            )
+    if options.channel_names is not None:
+        channels = tuple(replace(c, name=n) for c, n in zip(channels, options.channel_names, strict=True))
+    if options.channel_colors is not None:
+        channels = tuple(replace(c, color=v) for c, v in zip(channels, options.channel_colors, strict=True))
+    return channels
+
+
+class Cropped(LazyPixels):
+    """A box of a level, as a level."""
+
+    def __init__(self, base: PixelArray, box: Box) -> None:
+        self.base = base
+        self.box = box
+        self.shape = box.shape
+        self.dtype = base.dtype
+        self.chunks = base.chunks
+        self.offset = _sum(base.offset, box.start)
+        self.compression = base.compression
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box of the box."""
+        return self.base[Box(_sum(box.start, self.box.start), _sum(box.stop, self.box.start)).slices]
+
+
+def _sum(a: Shape, b: Shape) -> Shape:
+    return tuple(i + j for i, j in zip(a, b, strict=True))

@@ -1,0 +1,127 @@
+"""What a conversion shows while it runs: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from ngff_convert import describe
+from ngff_convert.events import Event, ImageStarted, Note, RegionDone
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import TextIO
+
+    from rich.progress import TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Lines(AbstractContextManager["Lines"]):
+    """Plain lines: each image, how far it is every ten seconds, notes."""
+
+    def __init__(self, stream: TextIO, *, verbose: bool) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._read = self._total = 0
+        self._started = self._last = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Need nothing."""
+
+    def __call__(self, event: Event) -> None:
+        """Observe an event."""
+        match event:
+            case Note():
+                self._say(f"note: {event.message}")
+            case ImageStarted():
+                self._read, self._total = 0, event.plan.read_bytes
+                self._started = self._last = time.monotonic()
+                self._say(_title(event))
+                for line in describe.plan_lines(event.plan) if self._verbose else ():
+                    self._say(f"  {line}")
+            case RegionDone():
+                self._read += event.read_bytes
+                if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
+                    self._last = time.monotonic()
+                    self._say(self._how_far(event))
+
+    def _how_far(self, event: RegionDone) -> str:
+        seconds = time.monotonic() - self._started
+        left = seconds * (self._total - self._read) / self._read
+        return (
+            f"{self._read / self._total:4.0%}  {describe.size(self._read)} of {describe.size(self._total)}, "
+            f"{describe.size(self._read / seconds)}/s, {_levels(event)}, {left:.0f} s left"
+        )
+
+    def _say(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """A bar on a terminal with bytes, rate, level and time left; notes scroll by above it."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._verbose = verbose
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TextColumn("{task.fields[levels]}", markup=False),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        """Take the terminal's last line."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Give the terminal back."""
+        self._bar.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Observe an event."""
+        match event:
+            case Note():
+                self._print(f"note: {event.message}")
+            case ImageStarted():
+                for line in describe.plan_lines(event.plan) if self._verbose else ():
+                    self._print(line)
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                self._task = self._bar.add_task(_title(event), total=event.plan.read_bytes, levels="")
+            case RegionDone() if self._task is not None:
+                self._bar.update(self._task, advance=event.read_bytes, levels=_levels(event))
+
+    def _print(self, line: str) -> None:
+        self._bar.console.print(line, markup=False, soft_wrap=True)
+
+
+def _title(event: ImageStarted) -> str:
+    number = f"image {event.index + 1} of {event.count}: " if event.count > 1 else ""
+    return f"{number}{event.name or 'image'}"
+
+
+def _levels(event: RegionDone) -> str:
+    first, last = event.levels
+    return f"level {first}" if first == last else f"levels {first}-{last}"

@@ -1,0 +1,118 @@
+"""What one job does: read a region once, write it, shrink it, write that, for every level of its pass.
+
+A job is a pure function of its task and the region's number. It touches only files that belong to that
+region, so it can run anywhere, in any order, and again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ngff_convert.downsample import shrink
+from ngff_convert.errors import OptionError
+from ngff_convert.events import RegionDone
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Box, Pass, PixelArray
+    from ngff_convert.sink import Sink
+
+
+@dataclass(frozen=True, slots=True)
+class PassTask:
+    """What all regions of a pass share; pickles as addresses.
+
+    Attributes
+    ----------
+    step
+        The pass.
+    pixels
+        What is read where the pass reads the source.
+    sink
+        What is written, and read where the pass reads an earlier level.
+    dtype
+        Type of the pixels that are written.
+    method
+        How voxels of lower levels are made: a key of `downsample.METHODS`.
+    """
+
+    step: Pass
+    pixels: PixelArray
+    sink: Sink
+    dtype: str
+    method: str
+
+    def __call__(self, index: int) -> RegionDone:
+        """Write region number `index` at every level of the pass.
+
+        Raises
+        ------
+        ReadError
+            A source chunk cannot be read or decoded.
+        OptionError
+            A value does not fit the type that was asked for.
+        WriteError
+            A chunk cannot be written.
+        """
+        step = self.step
+        box = step.box(index)
+        read = block = self._read(box)
+        done: tuple[int, ...] = (1,) * len(box.start)
+        writes = []
+        written_bytes = 0
+        for level, factor in zip(step.write_levels, step.factors, strict=True):
+            ratio = tuple(f // d for f, d in zip(factor, done, strict=True))
+            if max(ratio) > 1:
+                block = shrink(block, ratio, self.method)
+            done = factor
+            # Encoding and writing go on in other threads while the next level is made here.
+            writes.append(self.sink.write(level, step.box_at(box, factor), block))
+            written_bytes += block.nbytes
+        for write in writes:
+            write.finish()
+        return RegionDone((step.write_levels[0], step.write_levels[-1]), read.nbytes, written_bytes)
+
+    def _read(self, box: Box) -> NDArray[Any]:
+        if not self.step.native:
+            return self.sink.read(self.step.read_level, box)
+        return cast_exactly(self.pixels[box.slices], np.dtype(self.dtype), box)
+
+
+def cast_exactly(block: NDArray[Any], dtype: np.dtype[Any], box: Box) -> NDArray[Any]:
+    """Change the type of pixels; every value must fit, and only the precision of floats may be lost.
+
+    Floats become integers by rounding to the nearest, which must be in range; NaN never is. Integers become
+    floats only as far as the type holds every whole number.
+
+    Raises
+    ------
+    OptionError
+        A value does not fit; it is named with the box it is in.
+    """
+    if block.dtype == dtype:
+        return block
+    values = np.rint(block) if block.dtype.kind == "f" and dtype.kind in "iub" else block
+    # NaN and infinity are floats of any type, and no integers.
+    ranged = values[np.isfinite(values)] if block.dtype.kind == dtype.kind == "f" else values
+    smallest, largest = (ranged.min().item(), ranged.max().item()) if ranged.size else (0, 0)
+    lowest, highest = _exact_range(dtype, from_float=block.dtype.kind == "f")
+    if not (lowest <= smallest and largest <= highest):  # in Python's numbers; NaN compares as false
+        raise OptionError(
+            f"--dtype {dtype.name}: values from {smallest} to {largest} at {box} do not fit; "
+            "choose a wider type, or leave --dtype out"
+        )
+    return values.astype(dtype)
+
+
+def _exact_range(dtype: np.dtype[Any], *, from_float: bool) -> tuple[float, float]:
+    if dtype.kind == "b":
+        return 0, 1
+    if dtype.kind == "f":
+        info = np.finfo(dtype)
+        highest = float(info.max) if from_float else min(2 ** (info.nmant + 1), int(info.max))
+        return -highest, highest
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

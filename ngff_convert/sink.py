@@ -1,0 +1,229 @@
+"""Where level arrays are made and boxes of pixels are written: tensorstore on a folder.
+
+Chunk encoding, sharding, skipping of chunks that hold nothing but the fill value, and writing by rename are
+tensorstore's. Regions own whole write objects (see `plan`), so nothing is ever read to be changed, and no
+cache is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorstore as ts
+
+from ngff_convert.errors import VerificationError, WriteError
+from ngff_convert.model import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Box, Codec, Level, WritePlan
+
+_BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "bitshuffle")}
+
+
+class PendingWrite:
+    """Pixels on their way; their memory must not be changed before `finish` returns."""
+
+    def __init__(self, future: Any, where: str) -> None:  # noqa: ANN401 - tensorstore has no types
+        self._future = future
+        self._where = where
+
+    def finish(self) -> None:
+        """Wait until the pixels are stored.
+
+        Raises
+        ------
+        WriteError
+            They could not be.
+        """
+        try:
+            self._future.result()
+        except (ValueError, OSError) as error:
+            raise _write_error(self._where, error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """The level arrays of one image; pickles as an address.
+
+    Attributes
+    ----------
+    root
+        Folder of the image's group.
+    ngff_version
+        ``"0.4"`` (Zarr v2) or ``"0.5"`` (Zarr v3).
+    axes
+        The axes that are stored, a subset of ``tczyx``.
+    workers
+        Threads that encode, and twice as many that write.
+    """
+
+    root: str
+    ngff_version: str
+    axes: str
+    workers: int
+
+    def create(self, plan: WritePlan) -> None:
+        """Make an empty array for every level, or open those of an equal plan that are there already."""
+        for number, level in enumerate(plan.levels):
+            metadata = _zarr_metadata(level, plan)
+            try:
+                _open(self, number, metadata=metadata, create=True, open=True).result()
+            except (ValueError, OSError) as error:
+                raise _write_error(f"{self.root}/{number}", error) from error
+
+    def write(self, level: int, box: Box, block: NDArray[Any]) -> PendingWrite:
+        """Start to write a block of pixels, (t, c, z, y, x), into a box of a level."""
+        stored = self._stored(box.slices)
+        # The axes that are left out have size 1.
+        pixels = block.reshape([n for n, axis in zip(block.shape, AXES, strict=True) if axis in self.axes])
+        where = f"{self.root}/{level} at {box}"
+        try:
+            future = _array(self, level)[stored].write(pixels, can_reference_source_data_indefinitely=True)
+        except (ValueError, OSError) as error:
+            raise _write_error(where, error) from error
+        return PendingWrite(future, where)
+
+    def read(self, level: int, box: Box) -> NDArray[Any]:
+        """Read a box of a level that was written before, as (t, c, z, y, x)."""
+        try:
+            pixels = _array(self, level)[self._stored(box.slices)].read(order="C").result()
+        except (ValueError, OSError) as error:
+            raise _write_error(f"{self.root}/{level} at {box} (reading back)", error) from error
+        return np.asarray(pixels).reshape(box.shape)
+
+    def check(self, plan: WritePlan) -> None:
+        """Open every level and hold it against the plan.
+
+        Raises
+        ------
+        VerificationError
+            A level is not there or is not what was decided.
+        """
+        for number, level in enumerate(plan.levels):
+            where = f"{self.root}/{number}"
+            try:
+                array = _array(self, number)
+            except (ValueError, OSError) as error:
+                raise VerificationError(f"{where}: cannot be opened: {_first_line(error)}") from error
+            found = (tuple(array.shape), array.dtype.name, tuple(array.chunk_layout.read_chunk.shape))
+            wanted = (self._stored(level.shape), plan.dtype, self._stored(level.chunks))
+            if found != wanted:
+                raise VerificationError(f"{where}: is {found} (shape, dtype, chunks), but should be {wanted}")
+
+    def close(self) -> None:
+        """Forget every open array, of all sinks: a folder of the same name may hold other arrays next."""
+        _array.cache_clear()
+
+    def _stored(self, items: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
+
+
+def _write_error(where: str, error: Exception) -> WriteError:
+    return WriteError(f"{where}: cannot write: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    """Return what tensorstore says without its notes on where in its source it says so."""
+    return str(error).splitlines()[0].partition(" [")[0]
+
+
+def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
+    spec = {
+        "driver": "zarr" if sink.ngff_version == "0.4" else "zarr3",
+        "kvstore": {"driver": "file", "path": f"{sink.root}/{level}"},
+        **how,
+    }
+    return ts.open(spec, context=_context(sink.workers))
+
+
+@lru_cache(maxsize=64)
+def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return _open(sink, level, open=True).result()
+
+
+@lru_cache(maxsize=8)
+def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "data_copy_concurrency": {"limit": workers},
+            "file_io_concurrency": {"limit": 2 * workers},
+            "file_io_sync": False,
+            "file_io_locking": {"mode": "none"},  # regions own whole files
+        }
+    )
+
+
+# -- array metadata ----------------------------------------------------------------------------------------
+
+
+def _zarr_metadata(level: Level, plan: WritePlan) -> dict[str, Any]:
+    """Return the array metadata of a level: ``.zarray`` of Zarr v2, ``zarr.json`` of Zarr v3."""
+
+    def stored(sizes: Sequence[int]) -> list[int]:
+        return [size for size, axis in zip(sizes, AXES, strict=True) if axis in plan.axes]
+
+    dtype = np.dtype(plan.dtype).newbyteorder("<")
+    if plan.ngff_version == "0.4":
+        return {
+            "shape": stored(level.shape),
+            "chunks": stored(level.chunks),
+            "dtype": dtype.str,
+            "compressor": _v2_compressor(plan.codec),
+            "fill_value": _fill_value(dtype),
+            "filters": None,
+            "order": "C",
+            "dimension_separator": "/",
+        }
+    codecs = _v3_codecs(plan.codec, dtype.itemsize)
+    if level.shards:
+        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        inner = {"chunk_shape": stored(level.chunks), "codecs": codecs, "index_codecs": index}
+        codecs = [{"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}]
+    return {
+        "shape": stored(level.shape),
+        "data_type": plan.dtype,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": stored(level.write_object)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": _fill_value(dtype),
+        "codecs": codecs,
+        "dimension_names": list(plan.axes),
+    }
+
+
+def _fill_value(dtype: np.dtype[Any]) -> bool | float:
+    return {"b": False, "f": 0.0}.get(dtype.kind, 0)
+
+
+def _v2_compressor(codec: Codec) -> dict[str, Any] | None:
+    if codec.name == "none":
+        return None
+    kind, _, inner = codec.name.partition("-")
+    if kind == "blosc":
+        shuffle, _name = _BLOSC_SHUFFLE[codec.shuffle or "none"]
+        return {"id": kind, "cname": inner, "clevel": codec.level, "shuffle": shuffle, "blocksize": 0}
+    return {"id": kind, "level": codec.level}
+
+
+def _v3_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
+    bytes_codec: dict[str, Any] = {"name": "bytes"}
+    if itemsize > 1:
+        bytes_codec["configuration"] = {"endian": "little"}
+    if codec.name == "none":
+        return [bytes_codec]
+    kind, _, inner = codec.name.partition("-")
+    configuration: dict[str, Any] = {"level": codec.level}
+    if kind == "blosc":
+        _number, shuffle = _BLOSC_SHUFFLE[codec.shuffle or "none"]
+        configuration = {"cname": inner, "clevel": codec.level, "shuffle": shuffle, "blocksize": 0}
+        configuration["typesize"] = itemsize
+    elif kind == "zstd":
+        configuration["checksum"] = False
+    return [bytes_codec, {"name": kind, "configuration": configuration}]

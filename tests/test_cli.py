@@ -1,0 +1,401 @@
+"""The command as a user runs it: a process of its own, its words, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+import pytest
+from stores import attributes, levels
+
+from ngff_convert.cli import BYTES, SIZES, SPAN, commands, main
+from ngff_convert.errors import (
+    MemoryBudgetError,
+    OptionError,
+    ReadError,
+    TargetError,
+    UnsupportedInput,
+    VerificationError,
+    WriteError,
+)
+from ngff_convert.options import Options
+from ngff_convert.testing import coded_pixels, write_ims
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SHAPE = (1, 2, 20, 150, 140)
+COMMAND = Path(sys.executable).with_name("ngff-convert")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "a file #1 µ.ims"
+    write_ims(path, coded_pixels(SHAPE), levels=3, voxel_zyx=(0.5, 0.25, 0.25))
+    return path
+
+
+def run(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_short_form_converts(source: Path, tmp_path: Path) -> None:
+    result = run(source, tmp_path / "out.ome.zarr")
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(levels(tmp_path / "out.ome.zarr", "0.5")[0], coded_pixels(SHAPE)[0])
+    first, *tree = result.stdout.splitlines()
+    assert first.startswith(str(tmp_path / "out.ome.zarr"))
+    assert [line[:5] for line in tree] == ["├── 0", "└── 1"] or len(tree) == 2
+    assert "1×2×20×150×140, chunks" in tree[0]
+    assert "scale 0.5 0.25 0.25" in tree[0]
+
+
+def test_the_long_form_and_the_module_do_the_same(source: Path, tmp_path: Path) -> None:
+    assert run("convert", source, tmp_path / "a").returncode == 0
+    module = [sys.executable, "-m", "ngff_convert", str(source), str(tmp_path / "b")]
+    assert subprocess.run(module, capture_output=True, check=False).returncode == 0
+    files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*") if p.is_file())
+    for name in files:
+        if name.name != "METADATA.ome.xml":
+            assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_options_before_the_input_and_after_it(source: Path, tmp_path: Path) -> None:
+    assert run("--levels", 1, "-q", source, tmp_path / "a").returncode == 0
+    assert run(source, tmp_path / "b", "-q", "--levels", 1).returncode == 0
+    assert len(levels(tmp_path / "a", "0.5")) == len(levels(tmp_path / "b", "0.5")) == 1
+
+
+def test_every_option_reaches_the_store(source: Path, tmp_path: Path) -> None:
+    words = [
+        "--ngff-version",
+        "0.4",
+        "--chunks",
+        "8,64,64",
+        "--compressor",
+        "zlib",
+        "--compression-level",
+        "3",
+        "--method",
+        "max",
+        "--levels",
+        "2",
+        "--t",
+        "0",
+        "--c",
+        "1:",
+        "--z",
+        "2:18",
+        "--y",
+        ":100",
+        "--x",
+        "20:120",
+        "--spacing",
+        "1,0.5,0.5",
+        "--unit",
+        "nm",
+        "--origin=-5,0,2.5",
+        "--channel-names",
+        "GFP",
+        "--channel-colors",
+        "magenta",
+        "--name",
+        "mine",
+        "--layout",
+        "single",
+        "--output-axes",
+        "tczyx",
+        "--dtype",
+        "float32",
+        "--no-ome-xml",
+        "--workers",
+        "1",
+        "--memory",
+        "300MB",
+        "--reader",
+        "imaris",
+        "--images",
+        "0",
+        "--quiet",
+    ]
+    result = run(source, tmp_path / "out", *words)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    found, pixels = attributes(tmp_path / "out", "0.4"), levels(tmp_path / "out", "0.4")
+    np.testing.assert_array_equal(
+        pixels[0], coded_pixels(SHAPE)[0:1, 1:, 2:18, :100, 20:120].astype("float32")
+    )
+    multiscales = found["multiscales"][0]
+    assert multiscales["type"] == "max"
+    assert multiscales["axes"][2] == {"name": "z", "type": "space", "unit": "nanometer"}
+    assert multiscales["datasets"][0]["coordinateTransformations"] == [
+        {"type": "scale", "scale": [1, 1, 1, 0.5, 0.5]},
+        {"type": "translation", "translation": [0, 0, -5 + 2, 0, 2.5 + 10]},
+    ]
+    channel = found["omero"]["channels"][0]
+    assert (channel["label"], channel["color"]) == ("GFP", "FF00FF")
+    array = json.loads((tmp_path / "out" / "0" / ".zarray").read_text())
+    assert array["compressor"] == {"id": "zlib", "level": 3}
+    assert array["chunks"] == [1, 1, 8, 64, 64]
+
+
+def test_every_field_of_the_options_has_an_option() -> None:
+    convert = commands.commands["convert"]
+    words = {parameter.name for parameter in convert.params}
+    shown = {"source", "target", "dry_run", "as_json", "quiet", "verbose", "help"}
+    codec = {"compressor", "compression_level", "shuffle"}
+    fields = set(Options.__dataclass_fields__)
+    assert words - shown - codec - set("tczyx") == fields - {"codec", "crop"}
+    assert all(isinstance(p, click.Argument) or p.help for p in convert.params)
+
+
+def test_progress_without_a_terminal_is_plain_lines(source: Path, tmp_path: Path) -> None:
+    result = run(source, tmp_path / "out", "--verbose")
+    assert "\x1b" not in result.stdout + result.stderr
+    assert "pass 0   reads the source once" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal")
+def test_progress_on_a_terminal_is_a_bar(source: Path, tmp_path: Path) -> None:
+    import pty
+
+    control, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, source, tmp_path / "out"],
+        stdin=terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(terminal)
+    seen = b""
+    try:
+        while part := os.read(control, 4096):
+            seen += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(control)
+    assert process.wait(60) == 0
+    text = seen.decode()
+    assert "levels 0-1" in text
+    assert "MB" in text
+
+
+def test_notes_go_to_standard_error_unless_quiet(tmp_path: Path) -> None:
+    write_ims(tmp_path / "in.ims", coded_pixels((1, 1, 4, 20, 20), "float64"))
+    assert "note: float64 pixels" in run(tmp_path / "in.ims", tmp_path / "a").stderr
+    assert run(tmp_path / "in.ims", tmp_path / "b", "--quiet").stderr == ""
+
+
+# -- looking without writing -------------------------------------------------------------------------------
+
+
+def test_inspect_tells_what_is_there_and_what_would_be(source: Path) -> None:
+    result = run("inspect", source)
+    assert result.returncode == 0
+    for words in (
+        "t1 c2 z20 y150 x140, uint16",
+        "8×64×64 (z y x), compression deflate 2",
+        "0.5 × 0.25 × 0.25 µm",
+        "level 0  1×2×20×150×140",
+        "pass 0   reads the source once",
+    ):
+        assert words in result.stdout
+
+
+def test_inspect_as_json(source: Path) -> None:
+    found = json.loads(run("inspect", source, "--json").stdout)
+    image = found["images"][0]
+    assert image["shape"] == {"t": 1, "c": 2, "z": 20, "y": 150, "x": 140}
+    assert image["spacing"] == {"z": 0.5, "y": 0.25, "x": 0.25}
+    assert image["unit"] == "micrometer"
+    assert image["native_levels"][0]["factor"] == {"z": 1, "y": 2, "x": 2} or image["native_levels"]
+    assert image["plan"]["levels"][0]["shape"] == list(SHAPE)
+
+
+def test_formats_lists_the_readers() -> None:
+    result = run("formats")
+    assert result.stdout.startswith("imaris       .ims")
+
+
+def test_a_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
+    text = run(source, tmp_path / "out", "--dry-run", "--chunks", "8,64,64")
+    assert "chunks 8×64×64" in text.stdout
+    plan = json.loads(run(source, tmp_path / "out", "--dry-run", "--json", "--levels", 1).stdout)
+    assert len(plan[0]["plan"]["levels"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_in_groups_and_names_defaults() -> None:
+    text = run("convert", "--help").stdout
+    for words in ("Output:", "Pyramid:", "Selection:", "Running:", "[default: 0.5]", "Exit codes:"):
+        assert words in text
+    assert "Exit codes:" in run("--help").stdout
+
+
+# -- errors ------------------------------------------------------------------------------------------------
+
+
+def one_line(result: subprocess.CompletedProcess[str]) -> str:
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("ngff-convert: ")
+    return lines[0]
+
+
+def test_each_failure_is_one_line_and_its_exit_code(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.ims").write_bytes(b"")
+    (tmp_path / "text.ims").write_text("no image")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    for code, words, said in [
+        (2, (source, tmp_path / "o", "--t", "5:6"), "--t 5:6 is not within the image"),
+        (2, (source, tmp_path / "o", "--ngff-version", "0.4", "--shards", "8,64,64"), "no shards"),
+        (2, (source, tmp_path / "o", "--reader", "czi"), "there is no such reader"),
+        (
+            2,
+            (source, tmp_path / "o", "--compressor", "gzip", "--compression-level", "10"),
+            "gzip has no level 10",
+        ),
+        (3, (tmp_path / "missing.ims", tmp_path / "o"), "No such file"),
+        (3, (tmp_path / "empty.ims", tmp_path / "o"), "is empty"),
+        (4, (tmp_path / "text.ims", tmp_path / "o"), "text.ims"),
+        (5, (source, tmp_path / "there"), "exists already"),
+        (5, (source, source, "--overwrite"), "is, or holds, the input"),
+        (6, (source, tmp_path / "file" / "o"), "Not a directory"),
+        (7, (source, tmp_path / "o", "--memory", "1MB"), "--memory allows 1 MiB"),
+    ]:
+        result = run(*words)
+        assert result.returncode == code, (words, result.stderr)
+        assert said in one_line(result)
+        assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--chunks", "8,x,64"], "invalid literal"),
+        (["--chunks", "8,64"], "takes 3"),
+        (["--spacing", "1,1"], "three numbers z,y,x"),
+        (["--spacing", "0,1,1"], "above 0"),
+        (["--unit", "pixel"], "not a unit of length"),
+        (["--memory", "much"], "a number with a unit"),
+        (["--channel-colors", "pink-ish"], "not a colour"),
+        (["--factors", "2,2"], "three whole numbers"),
+        (["--quiet", "--verbose"], "exclude each other"),
+        (["--json"], "use it with --dry-run"),
+        (["--no-such-option"], "No such option"),
+        (["--method", "average"], "average"),
+        (["--dtype", "uint17"], "uint17"),
+    ],
+)
+def test_words_that_cannot_be_meant_end_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], source: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
+    assert main([str(source), str(tmp_path / "out"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_words_at_all_show_the_help() -> None:
+    result = run()
+    assert result.returncode == 2
+    assert "Usage: ngff-convert" in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OptionError, 2),
+        (ReadError, 3),
+        (UnsupportedInput, 4),
+        (TargetError, 5),
+        (WriteError, 6),
+        (MemoryBudgetError, 7),
+        (VerificationError, 8),
+    ],
+)
+def test_every_error_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("it went wrong; do this")
+
+    monkeypatch.setattr(commands, "main", fail)
+    assert main([]) == code
+    assert capsys.readouterr().err == "ngff-convert: it went wrong; do this\n"
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(commands, "main", fail)
+    with pytest.raises(ZeroDivisionError):
+        main([])
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_soon_and_leaves_a_partial_store(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    source = tmp_path / "in.ims"
+    write_ims(source, coded_pixels((1, 1, 64, 512, 512)))
+    # Small regions, one worker and a slow compressor, so that there is time to interrupt.
+    words = [
+        "--chunks",
+        "8,64,64",
+        "--memory",
+        "20MB",
+        "--compressor",
+        "gzip",
+        "--compression-level",
+        "9",
+        "--workers",
+        "1",
+    ]
+    process = subprocess.Popen([COMMAND, source, tmp_path / "out", *words], stderr=subprocess.PIPE, text=True)
+    partial = tmp_path / "out.partial"
+    until = time.monotonic() + 30
+    while not list(partial.glob("0/c/*/*")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert "work so far is kept" in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert partial.is_dir()
+    assert not (tmp_path / "out").exists()
+
+
+# -- words -> values ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (SIZES, "64,256,256", (64, 256, 256)),
+        (SIZES, "64x256x256", (64, 256, 256)),
+        (SIZES, "auto", "auto"),
+        (BYTES, "2GiB", 2 * 2**30),
+        (BYTES, "500MB", 500_000_000),
+        (BYTES, "1.5 GiB", 3 * 2**29),
+        (BYTES, "64k", 64_000),
+        (BYTES, "123", 123),
+        (SPAN, "3", (3, 4)),
+        (SPAN, "3:", (3, None)),
+        (SPAN, ":7", (None, 7)),
+        (SPAN, ":", (None, None)),
+    ],
+)
+def test_words(kind: Callable[..., Any], text: str, value: object) -> None:
+    assert kind(text) == value
