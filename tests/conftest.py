@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile("no deadline", deadline=None)  # timings belong to the benchmarks
+settings.load_profile("no deadline")
 
 DESCRIPTORS = Path("/proc/self/fd")
 

@@ -50,12 +50,13 @@ def _one_float(values: NDArray[Any], method: str) -> Any:
 
 def mean_of_cells(block: NDArray[Any], factors: tuple[int, ...]) -> NDArray[Any]:
     """Mean by sums over each axis in 64 bits, for large arrays; integers are rounded half up."""
-    total = block.astype(np.float64 if block.dtype.kind == "f" else np.int64)
-    count = np.ones(1, np.int64)
+    kind = np.float64 if block.dtype.kind == "f" else np.int64
+    total: NDArray[Any] = block.astype(kind)
+    count: NDArray[Any] = np.ones(1, np.int64)
     for axis, factor in enumerate(factors):
         edges = np.arange(0, block.shape[axis], factor)
         total = np.add.reduceat(total, edges, axis)
         along = np.diff(np.append(edges, block.shape[axis]))
         count = count * along.reshape([-1 if a == axis else 1 for a in range(block.ndim)])
-    mean = total / count if block.dtype.kind == "f" else (2 * total + count) // (2 * count)
+    mean: NDArray[Any] = total / count if kind is np.float64 else (2 * total + count) // (2 * count)
     return mean.astype(block.dtype)

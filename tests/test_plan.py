@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from images import NoPixels, image
 
@@ -97,7 +97,6 @@ def test_plans_are_sound_or_refused_for_memory(
     assert WritePlan.from_json(json.loads(json.dumps(decided.to_json()))) == decided
 
 
-@settings(deadline=None)
 @given(shape=TINY, chosen=options(), region_bytes=st.sampled_from([1, 500, 5000]))
 @example(shape=(3, 1, 3, 65, 70), chosen=Options(chunks=(2, 8, 8), shards=(2, 16, 24)), region_bytes=1)
 def test_each_voxel_is_written_once_and_each_write_object_by_one_job(

@@ -43,7 +43,7 @@ def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int
     return [np.asarray(zarr.open_array(folder / str(k), mode="r")[...]) for k in range(len(decided.levels))]
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.integers(2, 3), st.integers(1, 2), *[st.integers(1, 40)] * 3),
     chunks=st.tuples(*[st.integers(2, 12)] * 3),

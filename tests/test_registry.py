@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
+from ngff_convert.readers import registry
+from ngff_convert.testing import coded_pixels, write_ims
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class FakeReader:
+    description = "for tests"
+
+    def __init__(self, name: str, suffixes: tuple[str, ...], magic: bytes) -> None:
+        self.name = name
+        self.suffixes = suffixes
+        self.magic = magic
+
+    def can_read(self, path: str, head: bytes) -> bool:
+        return head.startswith(self.magic)
+
+    def open(self, path: str) -> Any:
+        raise AssertionError("picking does not open")
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = [
+        FakeReader("a", (".aaa",), b"AA"),
+        FakeReader("b", (".bbb",), b"A"),
+        FakeReader("c", (".ccc",), b"C"),
+    ]
+    monkeypatch.setattr(registry, "readers", lambda: {reader.name: reader for reader in known})
+
+
+def file(tmp_path: Path, name: str, content: bytes) -> str:
+    (tmp_path / name).write_bytes(content)
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "picked"),
+    [
+        ("x.ccc", b"AA..", "a"),  # content beats the suffix
+        ("x.bbb", b"AA..", "b"),  # the suffix decides between two that recognise the content
+        ("x.BBB", b"AA..", "b"),
+        ("x", b"C", "c"),
+    ],
+)
+@pytest.mark.usefixtures("fakes")
+def test_content_then_suffix(tmp_path: Path, name: str, content: bytes, picked: str) -> None:
+    assert registry.pick(file(tmp_path, name, content)).name == picked
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_user_is_taken_at_the_word(tmp_path: Path) -> None:
+    assert registry.pick(file(tmp_path, "x.aaa", b"AA"), "c").name == "c"
+    with pytest.raises(OptionError, match="there is no such reader; there are a, b, c"):
+        registry.pick("x", "d")
+
+
+@pytest.mark.usefixtures("fakes")
+def test_what_nobody_recognises_is_unsupported(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedInput, match=r"x\.aaa: no reader recognises"):
+        registry.pick(file(tmp_path, "x.aaa", b"\x89PNG"))
+
+
+def test_missing_empty_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="No such file"):
+        registry.pick(str(tmp_path / "missing.ims"))
+    with pytest.raises(ReadError, match="is empty"):
+        registry.pick(file(tmp_path, "empty.ims", b""))
+    with pytest.raises(UnsupportedInput, match="is a folder"):
+        registry.pick(str(tmp_path))
+    with pytest.raises(ReadError, match="embedded null"):
+        registry.pick("a\0b")
+
+
+def test_the_built_in_reader_is_found_by_its_entry_point(tmp_path: Path) -> None:
+    write_ims(tmp_path / "a.h5", coded_pixels((1, 1, 2, 8, 8)))
+    assert registry.pick(str(tmp_path / "a.h5")).name == "imaris"
+    assert "imaris" in registry.readers()
