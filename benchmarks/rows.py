@@ -41,6 +41,11 @@ ROWS = (
     Row("v05", "ngff-convert", PRODUCT),
     Row("v04", "ngff-convert --ngff-version 0.4", (*PRODUCT, "--ngff-version", "0.4")),
     Row("sharded", "ngff-convert --shards 16,1024,1024", (*PRODUCT, "--shards", "16,1024,1024")),
+    Row(
+        "byhand",
+        "the same, chunks encoded by hand",
+        ("{python}", "{here}/encode_by_hand.py", "{input}", "{output}"),
+    ),
     Row("disk", "ngff-convert, to disk, once", PRODUCT, Place.DISK, once=True),
     Row("big", "ngff-convert, image 4 times as large, once", PRODUCT, input="big", once=True),
     Row("help", "ngff-convert --help", ("{product}", "--help"), Place.NOWHERE, ""),

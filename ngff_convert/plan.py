@@ -48,6 +48,9 @@ SMALLEST_GROWN_BYTES = 4 * 2**20
 UNSHARDED_CHUNKS = 10_000
 """A level of more chunks than this is sharded."""
 
+READ_BYTES = 4 * 2**20
+"""Buffer of a read of small chunks that are neighbours in the file."""
+
 SHRINK_BYTES = 8 * 2**20
 """Working memory of shrinking one block, besides the block and what it becomes."""
 
@@ -317,8 +320,8 @@ def _measured(request: _Request, step: Pass) -> Pass:
     """Return the pass with the bytes that one of its regions needs, and what it decodes twice.
 
     A job holds what it read, every level made of it, and - until they are written - their encoded chunks,
-    which for noise are as large as the pixels. Reading adds a source chunk, compressed and decoded; a change
-    of dtype adds the block before it.
+    which for noise are as large as the pixels. Reading adds a source chunk: as it is stored, decoded, and
+    between two filters. A change of dtype adds the block before it.
     """
     itemsize = request.itemsize
     block = prod(step.region) * itemsize
@@ -328,11 +331,11 @@ def _measured(request: _Request, step: Pass) -> Pass:
     twice = 0.0
     if step.native:
         pixels = request.pixels(step.read_level)
-        decode = 2 * prod(_clip(pixels.chunks, pixels.shape)) * pixels.dtype.itemsize
+        decode = READ_BYTES + 3 * prod(pixels.chunks) * pixels.dtype.itemsize
         cast = prod(step.region) * pixels.dtype.itemsize if request.casts else 0
         twice = _decoded_twice(step, pixels)
     else:
-        decode = 2 * prod(request.levels[step.read_level].chunks) * itemsize
+        decode = READ_BYTES + 3 * prod(request.levels[step.read_level].chunks) * itemsize
         cast = 0
     total = held + encoded + decode + cast + SHRINK_BYTES
     return replace(step, job_bytes=total, decoded_twice=twice)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ngff_convert.model import Box, Pass, PixelArray
     from ngff_convert.sink import Sink
 
+CAST_VOXELS = 2**18
+"""So many voxels are cast at a time, to keep what is needed besides the block small."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassTask:
@@ -95,17 +98,23 @@ def cast_exactly(block: NDArray[Any], dtype: np.dtype[Any], box: Box) -> NDArray
     """
     if block.dtype == dtype:
         return block
-    values = np.rint(block) if block.dtype.kind == "f" and dtype.kind in "iub" else block
-    # NaN and infinity are floats of any type, and no integers.
-    ranged = values[np.isfinite(values)] if block.dtype.kind == dtype.kind == "f" else values
-    smallest, largest = (ranged.min().item(), ranged.max().item()) if ranged.size else (0, 0)
+    cast = np.empty(block.shape, dtype)
+    before, after = block.reshape(-1), cast.reshape(-1)
     lowest, highest = _exact_range(dtype, from_float=block.dtype.kind == "f")
-    if not (lowest <= smallest and largest <= highest):  # in Python's numbers; NaN compares as false
-        raise OptionError(
-            f"--dtype {dtype.name}: values from {smallest} to {largest} at {box} do not fit; "
-            "choose a wider type, or leave --dtype out"
-        )
-    return values.astype(dtype)
+    for start in range(0, before.size, CAST_VOXELS):
+        values = before[start : start + CAST_VOXELS]
+        if block.dtype.kind == "f" and dtype.kind != "f":
+            values = np.rint(values)
+        # NaN and infinity are floats of any type, and no integers.
+        ranged = values[np.isfinite(values)] if block.dtype.kind == dtype.kind == "f" else values
+        smallest, largest = (ranged.min().item(), ranged.max().item()) if ranged.size else (0, 0)
+        if not (lowest <= smallest and largest <= highest):  # in Python's numbers; NaN compares as false
+            raise OptionError(
+                f"--dtype {dtype.name}: values from {smallest} to {largest} at {box} do not fit; "
+                "choose a wider type, or leave --dtype out"
+            )
+        after[start : start + CAST_VOXELS] = values.astype(dtype)
+    return cast
 
 
 def _exact_range(dtype: np.dtype[Any], *, from_float: bool) -> tuple[float, float]:

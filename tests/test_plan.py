@@ -188,7 +188,7 @@ def test_several_levels_are_made_from_one_reading_and_nothing_is_decoded_twice()
 
 def test_chunks_across_the_sources_grid_say_what_they_cost() -> None:
     pixels = NoPixels((1, 1, 100, 1000, 1000), chunks=(1, 1, 7, 1000, 1000))
-    decided = plan.build(image(pixels), Options(chunks=(16, 1000, 1000)), Resources(2, 100 * MIB))
+    decided = plan.build(image(pixels), Options(chunks=(16, 1000, 1000)), Resources(2, 400 * MIB))
     step = decided.passes[0]
     regions = range(0, 100, step.region[2])
     touched = sum(-(-min(100, z + step.region[2]) // 7) - z // 7 for z in regions)

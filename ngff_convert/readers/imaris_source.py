@@ -191,7 +191,7 @@ def _pixels(
         raise UnsupportedInput(f"{where}: a dataset of shape {storage.shape}, not of three axes z, y, x")
     stated = _stated_size(files, path, f"{level.name}/TimePoint {t}/Channel {c}")
     size = _true_size(level, storage, stated, image_size, warnings)
-    decoded = storage.chunks or (1, *size[1:])
+    decoded = storage.chunks or (1, 1, size[2])  # without chunks, any row is read by itself
     chunks = [min(n, chunk) for n, chunk in zip(size, decoded, strict=True)]
     return ImarisPixels(
         files=files,
