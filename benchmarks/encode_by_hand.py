@@ -46,7 +46,7 @@ def write(self: sink.Sink, level: int, box: Box, block: NDArray[Any]) -> Written
         else:
             whole[tuple(map(slice, part.shape))] = part
         encoded = imagecodecs.blosc_encode(
-            whole.data,  # type: ignore[arg-type] - any buffer will do
+            whole,  # type: ignore[arg-type]  # any buffer will do
             level=5,
             compressor="lz4",
             shuffle="bitshuffle",
