@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from contextlib import nullcontext
@@ -15,11 +14,11 @@ import cloup
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.model import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
 from ngff_convert.options import LAYOUTS, METHODS, NGFF_VERSIONS, OUTPUT_AXES, PYRAMIDS, Options
-from ngff_convert.units import space_unit
 from ngff_convert.version import __version__
+from ngff_convert.words import BYTES, COLORS, NAMES, NUMBERS, POSITION, SIZES, SPACING, SPAN, STEP, UNIT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from types import FrameType
 
     from ngff_convert.progress import Bar, Lines
@@ -35,104 +34,6 @@ EXIT_CODES = """\
 3 the input cannot be read           8 a check found a difference
 4 the input is not supported         130, 143 interrupted, terminated
 """
-
-
-# -- words -> values ---------------------------------------------------------------------------------------
-
-
-class _Word(click.ParamType):  # type: ignore[type-arg]
-    """A parameter that a function reads; its `ValueError` says what is wrong with the word."""
-
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        try:
-            return self._read(value) if isinstance(value, str) else value
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
-
-
-def _sizes(text: str) -> tuple[int, ...] | str:
-    if text in ("auto", "none"):
-        return text
-    return tuple(int(part) for part in re.split("[,x]", text))
-
-
-def _step(text: str) -> tuple[int, ...]:
-    sizes = _sizes(text)
-    if isinstance(sizes, str) or len(sizes) != 3:
-        raise ValueError("three whole numbers z,y,x are needed, such as 1,2,2")
-    return sizes
-
-
-def _triple(text: str) -> tuple[float, ...]:
-    values = tuple(float(part) for part in text.split(","))
-    if len(values) != 3:
-        raise ValueError("three numbers z,y,x are needed, such as 0.5,0.2,0.2")
-    return values
-
-
-def _spacing(text: str) -> tuple[float, ...]:
-    values = _triple(text)
-    if not all(0 < value < float("inf") for value in values):
-        raise ValueError("a voxel size is above 0")
-    return values
-
-
-def _unit(text: str) -> str:
-    unit = space_unit(text)
-    if unit is None:
-        raise ValueError("is not a unit of length that OME-NGFF knows; micrometer, nm and mm are")
-    return unit
-
-
-def _span(text: str) -> tuple[int | None, int | None]:
-    first, colon, last = text.partition(":")
-    if not colon:
-        return int(first), int(first) + 1
-    return int(first) if first else None, int(last) if last else None
-
-
-def _bytes(text: str) -> int:
-    match = re.fullmatch(r"([0-9.]+)\s*([kKMGT]?)(i?)[bB]?", text.strip())
-    if not match:
-        raise ValueError("a size is a number with a unit, such as 500MB or 2GiB")
-    number, prefix, binary = match.groups()
-    return int(float(number) * (1024 if binary else 1000) ** " KMGT".index(prefix.upper() or " "))
-
-
-def _images(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
-
-
-_COLORS = {
-    "red": "FF0000",
-    "green": "00FF00",
-    "blue": "0000FF",
-    "cyan": "00FFFF",
-    "magenta": "FF00FF",
-    "yellow": "FFFF00",
-    "white": "FFFFFF",
-}
-
-
-def _colors(text: str) -> tuple[str, ...]:
-    colors = tuple(_COLORS.get(name.lower(), name.removeprefix("#").upper()) for name in _names(text))
-    wrong = [color for color in colors if not re.fullmatch("[0-9A-F]{6}", color)]
-    if wrong:
-        raise ValueError(f"{wrong[0]} is not a colour: 6 hex digits, or one of {', '.join(_COLORS)}")
-    return colors
-
-
-SIZES = _Word("sizes", _sizes)
-BYTES = _Word("bytes", _bytes)
-SPAN = _Word("range", _span)
 
 
 # -- commands ----------------------------------------------------------------------------------------------
@@ -242,7 +143,7 @@ _PYRAMID = cloup.option_group(
     ),
     _option(
         "--factors",
-        type=_Word("factors", _step),
+        type=STEP,
         metavar="Z,Y,X",
         multiple=True,
         default="towards cubic voxels",
@@ -259,7 +160,7 @@ _SELECTION = cloup.option_group(
     "Selection",
     _option(
         "--images",
-        type=_Word("numbers", _images),
+        type=NUMBERS,
         metavar="N,...",
         default="all",
         help="Numbers of the images to convert, from 0.",
@@ -277,20 +178,18 @@ _SELECTION = cloup.option_group(
 )
 _METADATA = cloup.option_group(
     "Metadata, instead of what the source says",
-    _option("--spacing", type=_Word("sizes", _spacing), metavar="Z,Y,X", help="Voxel size."),
-    _option(
-        "--unit", type=_Word("unit", _unit), metavar="UNIT", help="Unit of voxel size and origin, such as um."
-    ),
-    _option("--origin", type=_Word("position", _triple), metavar="Z,Y,X", help="Centre of the first voxel."),
+    _option("--spacing", type=SPACING, metavar="Z,Y,X", help="Voxel size."),
+    _option("--unit", type=UNIT, metavar="UNIT", help="Unit of voxel size and origin, such as um."),
+    _option("--origin", type=POSITION, metavar="Z,Y,X", help="Centre of the first voxel."),
     _option(
         "--channel-names",
-        type=_Word("names", _names),
+        type=NAMES,
         metavar="NAME,...",
         help="One for each channel written.",
     ),
     _option(
         "--channel-colors",
-        type=_Word("colours", _colors),
+        type=COLORS,
         metavar="COLOR,...",
         help="One for each channel written: RRGGBB or a name.",
     ),

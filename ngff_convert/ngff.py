@@ -174,7 +174,9 @@ def image_attributes(image: Image, plan: WritePlan, windows: Sequence[Window]) -
     }
     if plan.ngff_version == "0.4":
         multiscales = {"version": "0.4", **multiscales}
-    return _enveloped(plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, windows)})
+    return _enveloped(
+        plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)}
+    )
 
 
 def _axis(name: str, image: Image) -> dict[str, str]:
@@ -208,7 +210,7 @@ def _metadata(image: Image, plan: WritePlan) -> dict[str, Any]:
     return metadata
 
 
-def _omero(image: Image, windows: Sequence[Window]) -> dict[str, Any]:
+def _omero(image: Image, plan: WritePlan, windows: Sequence[Window]) -> dict[str, Any]:
     """Say how the image is displayed, in the words that OMERO coined and every viewer reads."""
     colors = _colors(image.channels)
     return {
@@ -229,7 +231,9 @@ def _omero(image: Image, windows: Sequence[Window]) -> dict[str, Any]:
         ],
         "rdefs": {
             "defaultT": 0,
-            "defaultZ": image.pixels.shape[AXES.index("z")] // 2,
+            # The middle plane, but one that every level has: vizarr asks each level for this very number
+            # and shows nothing where there is none (viv's issue 901).
+            "defaultZ": min(plan.levels[0].shape[2] // 2, plan.levels[-1].shape[2] - 1),
             "model": "greyscale" if colors == [LONE_COLOR] else "color",
         },
     }

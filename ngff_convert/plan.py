@@ -17,6 +17,7 @@ The plan answers four questions, in this order:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from math import ceil, lcm, prod
 from typing import TYPE_CHECKING
 
@@ -182,14 +183,21 @@ def _level(
 ) -> Level:
     voxel = [size or 1.0 for size in calibration.zyx]
     origin = [at or 0.0 for at in calibration.origin_zyx]
+    scale = [_at(0.0, v, f) for v, f in zip(voxel, factor_zyx, strict=True)]
+    translation = [_at(o, v, s) for o, v, s in zip(origin, voxel, shift_zyx, strict=True)]
     return Level(
         shape=shape,
         factor=(1, 1, *factor_zyx),
         chunks=_clip(chunks, shape),
         shards=None,
-        scale=(calibration.t_s or 1.0, 1.0, *(v * f for v, f in zip(voxel, factor_zyx, strict=True))),
-        translation=(0.0, 0.0, *(o + v * s for o, v, s in zip(origin, voxel, shift_zyx, strict=True))),
+        scale=(calibration.t_s or 1.0, 1.0, *scale),
+        translation=(0.0, 0.0, *translation),
     )
+
+
+def _at(origin: float, voxel: float, voxels: float) -> float:
+    """Return a position so many voxels from the origin, in decimals as people do: 3 times 0.1 is 0.3."""
+    return float(Decimal(repr(origin)) + Decimal(repr(voxel)) * Decimal(repr(voxels)))
 
 
 def _divided(region: Shape, factor: Factor) -> Shape:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from stores import attributes, levels
 
-from ngff_convert.cli import BYTES, SIZES, SPAN, commands, main
+from ngff_convert.cli import commands, main
 from ngff_convert.errors import (
     MemoryBudgetError,
     OptionError,
@@ -28,6 +28,7 @@ from ngff_convert.errors import (
 )
 from ngff_convert.options import Options
 from ngff_convert.testing import coded_pixels, write_ims
+from ngff_convert.words import BYTES, SIZES, SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ PACKAGE = Path(ngff_convert.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"progress", "__init__", "testing"},
+    {"progress", "words", "__init__", "testing"},
     {"convert"},
     {"display", "describe", "machine", "omexml", "overrides", "readers.registry"},
     {"engine", "ngff", "plan", "region", "commit"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -178,8 +179,10 @@ def calibration(
             low, high = sorted((limits[0], limits[1]))
             if low != limits[0]:
                 warnings.append(f"the extents along {axis} are reversed; taken the other way round")
-            size = (high - low) / size_zyx["zyx".index(axis)]
-            origin = low + size / 2
+            # The extents are decimal texts: in binary, 10.2 - 10 would be 0.1999999999999993.
+            corner = Decimal(repr(low))
+            edge = (Decimal(repr(high)) - corner) / size_zyx["zyx".index(axis)]
+            size, origin = float(edge), float(corner + edge / 2)
         sizes.append(size)
         origins.append(origin)
     unit = _unit(image.get("Unit", ""), warnings) if any(sizes) else None
