@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext, suppress
+from difflib import get_close_matches
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import cloup
 
-from ngff_convert.errors import ConversionError, OptionError
+from ngff_convert.errors import ConversionError, OptionError, WriteError
 from ngff_convert.model import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
-from ngff_convert.options import LAYOUTS, METHODS, NGFF_VERSIONS, OUTPUT_AXES, PYRAMIDS, Options
+from ngff_convert.options import COLORS, LAYOUTS, METHODS, NGFF_VERSIONS, OUTPUT_AXES, PYRAMIDS, Options
 from ngff_convert.version import __version__
-from ngff_convert.words import BYTES, COLORS, NAMES, NUMBERS, POSITION, SIZES, SPACING, SPAN, STEP, UNIT
+from ngff_convert.words import BYTES, NAMES, NUMBERS, SIZES, SPAN, STEP, TRIPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from types import FrameType
 
+    from ngff_convert.events import Event
+    from ngff_convert.model import WritePlan
     from ngff_convert.progress import Bar, Lines
     from ngff_convert.readers.contract import Source
 
@@ -45,185 +51,136 @@ class _ConvertByDefault(cloup.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"-h", "--help", "--version", *self.commands}
         if args and args[0] not in own:
+            self._check_spelling(args[0])
             args = ["convert", *args]
         return super().parse_args(ctx, args)
 
+    def _check_spelling(self, word: str) -> None:
+        close = get_close_matches(word, self.commands, 1, 0.7)
+        if close and not Path(word).suffix and not os.path.lexists(word):
+            raise OptionError(f"{word}: no such file; did you mean the command {close[0]}?")
 
-def _option(*names: str, **settings: Any) -> Any:  # noqa: ANN401 - cloup's own type
-    """Return an option that is None unless it is given; its help ends with what happens then."""
-    default = settings.pop("default", None)
-    if default is not None:
-        settings["help"] = f"{settings['help']}  [default: {default}]"
-    return cloup.option(*names, default=None, **settings)
 
+def _option(words: str, text: str, kind: Any = None, default: object = None, **settings: Any) -> Any:  # noqa: ANN401 - cloup's
+    """Return an option that is None unless it is given, so that `Options` alone knows the defaults.
+
+    Parameters
+    ----------
+    words
+        Its name, and ``=field`` if its field of the options differs; then what its value is called in the
+        help, but where that is one of a few words.
+    text
+        What it does.
+    kind
+        What its value is: a type of click's, or the words to choose from.
+    default
+        What happens without it, for the help; by default the default of its field.
+    settings
+        Further ones of click's.
+    """
+    name, _, metavar = words.partition(" ")
+    names = name.split("=")
+    default = default or getattr(DEFAULTS, names[-1].strip("-").replace("-", "_"), None)
+    return cloup.option(
+        *names,
+        type=click.Choice(tuple(kind)) if isinstance(kind, tuple | dict) else kind,
+        metavar=metavar or None,
+        default=None,
+        help=f"{text}  [default: {default}]" if isinstance(default, str) else text,
+        **settings,
+    )
+
+
+_EFFORTS = ", ".join(f"{name} {level}" for name, (level, _, _) in CODEC_LEVELS.items() if level)
+_PARTS = {"t": "time points", "c": "channels", "z": "planes", "y": "rows", "x": "columns"}
 
 _STORE = cloup.option_group(
     "Output",
+    _option("--ngff-version", "Version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
     _option(
-        "--ngff-version",
-        type=click.Choice(NGFF_VERSIONS),
-        default=DEFAULTS.ngff_version,
-        help="Version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2.",
+        "--chunks Z,Y,X", "Unit of compression, voxels; auto is about 1 MiB on the source's own grid.", SIZES
     ),
     _option(
-        "--chunks",
-        type=SIZES,
-        metavar="Z,Y,X",
-        default=DEFAULTS.chunks,
-        help="Unit of compression, voxels; auto is about 1 MiB on the source's own grid.",
-    ),
-    _option(
-        "--shards",
-        type=SIZES,
-        metavar="Z,Y,X",
-        default=DEFAULTS.shards,
-        help="File of chunks, voxels, or none; auto shards levels of over 10,000 chunks.",
+        "--shards Z,Y,X", "File of chunks, voxels, or none; auto shards levels of over 10,000 chunks.", SIZES
     ),
     _option(
         "--compressor",
-        type=click.Choice(list(CODEC_LEVELS)),
+        "How chunks are compressed; zlib is for 0.4 only.",
+        CODEC_LEVELS,
         default=DEFAULTS.codec.name,
-        help="How chunks are compressed; zlib is for 0.4 only.",
     ),
+    _option("--compression-level N", "Effort.", int, default=_EFFORTS),
+    _option("--shuffle", "What blosc sorts before it compresses.", SHUFFLES, default=DEFAULTS.codec.shuffle),
     _option(
-        "--compression-level",
-        type=int,
-        metavar="N",
-        default=", ".join(f"{name} {level}" for name, (level, _, _) in CODEC_LEVELS.items() if level),
-        help="Effort.",
-    ),
-    _option(
-        "--shuffle",
-        type=click.Choice(SHUFFLES),
-        default=DEFAULTS.codec.shuffle,
-        help="What blosc sorts before it compresses.",
-    ),
-    _option(
-        "--dtype",
-        type=click.Choice(DTYPES),
-        metavar="TYPE",
+        "--dtype TYPE",
+        "Type of the pixels, such as uint16; refused where a value does not fit.",
+        DTYPES,
         default="the source's",
-        help="Type of the pixels, such as uint16; refused where a value does not fit.",
     ),
     _option(
         "--layout",
-        type=click.Choice(LAYOUTS),
-        default=DEFAULTS.layout,
-        help="One image at the root, or numbered images below it; auto goes by how many there are.",
+        "One image at the root, or numbered images below it; auto goes by how many there are.",
+        LAYOUTS,
     ),
-    _option(
-        "--output-axes",
-        type=click.Choice(OUTPUT_AXES),
-        default=DEFAULTS.output_axes,
-        help="auto leaves t out when there is one time point.",
-    ),
-    _option("--overwrite", is_flag=True, help="Replace an existing output once the new one is whole."),
+    _option("--output-axes", "auto leaves t out when there is one time point.", OUTPUT_AXES),
+    _option("--overwrite", "Replace an existing OME-Zarr store once the new one is whole.", is_flag=True),
 )
 _PYRAMID = cloup.option_group(
     "Pyramid",
+    _option("--method", "How voxels of lower levels are made.", METHODS, default="mean, for labels mode"),
     _option(
-        "--method",
-        type=click.Choice(METHODS),
-        default="mean, for labels mode",
-        help="How voxels of lower levels are made.",
+        "--levels N", "Number of levels, the full size included.", int, default="until y and x fit in a chunk"
     ),
+    _option("--min-size N", "Halve an axis only while it is larger than this.", int, default="the chunk"),
     _option(
-        "--levels",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default="until y and x fit in a chunk",
-        help="Number of levels, the full size included.",
-    ),
-    _option(
-        "--min-size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default="the chunk",
-        help="Halve an axis only while it is larger than this.",
-    ),
-    _option(
-        "--factors",
-        type=STEP,
-        metavar="Z,Y,X",
-        multiple=True,
+        "--factors Z,Y,X",
+        "Factors to the next level; repeat for further levels, the last one goes on.",
+        STEP,
         default="towards cubic voxels",
-        help="Factors to the next level; repeat for further levels, the last one goes on.",
+        multiple=True,
     ),
-    _option(
-        "--pyramid",
-        type=click.Choice(PYRAMIDS),
-        default=DEFAULTS.pyramid,
-        help="Make the lower levels, or copy the source's own.",
-    ),
+    _option("--pyramid", "Make the lower levels, or copy the source's own.", PYRAMIDS),
 )
 _SELECTION = cloup.option_group(
     "Selection",
-    _option(
-        "--images",
-        type=NUMBERS,
-        metavar="N,...",
-        default="all",
-        help="Numbers of the images to convert, from 0.",
-    ),
+    _option("--images N,...", "Numbers of the images to convert, from 0.", NUMBERS, default="all"),
     *(
-        _option(
-            f"--{axis}",
-            type=SPAN,
-            metavar="FROM:TO",
-            default="all",
-            help=f"Range of {what}, from 0, TO excluded.",
-        )
-        for axis, what in zip("tczyx", ("time points", "channels", "planes", "rows", "columns"), strict=True)
+        _option(f"--{axis} FROM:TO", f"Range of {what}, from 0, TO excluded.", SPAN, default="all")
+        for axis, what in _PARTS.items()
     ),
 )
 _METADATA = cloup.option_group(
     "Metadata, instead of what the source says",
-    _option("--spacing", type=SPACING, metavar="Z,Y,X", help="Voxel size."),
-    _option("--unit", type=UNIT, metavar="UNIT", help="Unit of voxel size and origin, such as um."),
-    _option("--origin", type=POSITION, metavar="Z,Y,X", help="Centre of the first voxel."),
+    _option("--spacing Z,Y,X", "Voxel size.", TRIPLE),
+    _option("--origin Z,Y,X", "Centre of the first voxel.", TRIPLE),
     _option(
-        "--channel-names",
-        type=NAMES,
-        metavar="NAME,...",
-        help="One for each channel written.",
+        "--unit UNIT",
+        "Unit of --spacing and --origin, such as um; what is kept of the source is converted into it. "
+        "Alone, it corrects a wrong unit: the source's numbers stay as they are.",
+        default="the source's",
     ),
+    _option("--channel-names NAME,...", "One for each channel written.", NAMES),
     _option(
-        "--channel-colors",
-        type=COLORS,
-        metavar="COLOR,...",
-        help="One for each channel written: RRGGBB or a name.",
+        "--channel-colors COLOR,...", f"One for each channel written: RRGGBB, or {', '.join(COLORS)}.", NAMES
     ),
-    _option("--name", metavar="NAME", help="Name of the image."),
-    _option("--no-ome-xml", "ome_xml", flag_value=False, help="Leave OME/METADATA.ome.xml out."),
+    _option("--name NAME", "Name of the image."),
+    _option("--no-ome-xml=ome_xml", "Leave OME/METADATA.ome.xml out.", flag_value=False),
     _option(
-        "--no-original-metadata",
-        "original_metadata",
+        "--no-original-metadata=original_metadata",
+        "Leave the source's own metadata out of it, for privacy.",
         flag_value=False,
-        help="Leave the source's own metadata out of it, for privacy.",
     ),
 )
 _RUN = cloup.option_group(
     "Running",
+    _option("--workers N", "Regions in work at once.", int, default="one a processor"),
     _option(
-        "--workers",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default="one a processor",
-        help="Regions in work at once.",
-    ),
-    _option(
-        "--memory",
-        type=BYTES,
-        metavar="SIZE",
+        "--memory SIZE",
+        "Memory to work in, such as 2GiB.",
+        BYTES,
         default="a quarter of what there is, at most 4GiB",
-        help="Memory to work in, such as 2GiB.",
     ),
-    _option(
-        "--reader",
-        metavar="NAME",
-        default="by content",
-        help="Reader to use; `ngff-convert formats` lists them.",
-    ),
+    _option("--reader NAME", "Reader to use; `ngff-convert formats` lists them.", default="by content"),
 )
 _SHOW = cloup.option_group(
     "Display",
@@ -240,8 +197,8 @@ _SETTINGS = cloup.Context.settings(
 
 @cloup.group(cls=_ConvertByDefault, context_settings=_SETTINGS, epilog=f"Exit codes:\n\n{EXIT_CODES}")
 @cloup.version_option(__version__, prog_name="ngff-convert")
-def commands() -> None:
-    r"""Convert microscopy files to OME-Zarr (NGFF).
+def commands() -> None:  # noqa: D301 - click's mark for a block is this very character
+    """Convert microscopy files to OME-Zarr (NGFF).
 
     \b
     ngff-convert IN.ims OUT.ome.zarr      convert a file
@@ -274,15 +231,29 @@ def convert_command(
     if dry_run:
         _show_plan(source, options, as_json)
         return
+    from ngff_convert.commit import Target
     from ngff_convert.convert import convert
     from ngff_convert.describe import report_lines
-    from ngff_convert.events import ignore
+    from ngff_convert.events import ImageStarted, ignore
     from ngff_convert.machine import one_heap
 
     one_heap()
+    place = Target(Path(target), options.overwrite)
     observer: Any = nullcontext(ignore) if quiet else _observer(verbose)
-    with observer as observe:
-        report = convert(source, target, options, observe)
+    begun = False
+
+    def tell(event: Event) -> None:
+        nonlocal begun
+        begun = begun or isinstance(event, ImageStarted)
+        observe(event)
+
+    try:
+        with observer as observe:
+            report = convert(source, target, options, tell)
+    except _Stopped as stopped:
+        if begun and place.partial.is_dir():
+            stopped.remark = f"; the work so far is kept in {place.partial}"
+        raise
     if not quiet:
         _print_lines(report_lines(report))
 
@@ -310,8 +281,6 @@ def _observer(verbose: bool) -> Bar | Lines:
 
 
 def _show_plan(source: str, options: Options, as_json: bool) -> None:
-    import json
-
     from ngff_convert.convert import decide, open_source
     from ngff_convert.describe import plan_lines
 
@@ -319,11 +288,11 @@ def _show_plan(source: str, options: Options, as_json: bool) -> None:
         decided = decide(opened, options, Path(source).stem)
         if as_json:
             plans = [{"name": d.image.name, "folder": d.folder, "plan": d.plan.to_json()} for d in decided]
-            click.echo(json.dumps(plans, indent=2))
+            _print_json(plans)
             return
         _print_notes(opened)
         for item in decided:
-            click.echo(f"image {item.image.name or '(no name)'}")
+            _print_lines([f"image {item.image.name or '(no name)'}"])
             _print_lines(f"  {line}" for line in plan_lines(item.plan))
 
 
@@ -333,54 +302,93 @@ def _show_plan(source: str, options: Options, as_json: bool) -> None:
 @cloup.option("--reader", metavar="NAME", help="Reader to use.  [default: by content]")
 def inspect_command(source: str, as_json: bool, reader: str | None) -> None:
     """Show what is in IN, and what a conversion would make of it."""
-    import json
-
     from ngff_convert.convert import decide, open_source
     from ngff_convert.describe import image_json, image_lines, plan_lines
 
+    name = Path(source).stem
     with open_source(source, reader) as opened:
-        decided = decide(opened, Options(reader=reader), Path(source).stem)
+        refused: ConversionError | None = None
+        plans: list[WritePlan | None] = [None] * len(opened.images)
+        try:
+            plans = [item.plan for item in decide(opened, Options(reader=reader), name)]
+        except ConversionError as error:  # what is in the file is worth showing all the same
+            refused = error
+        described = list(zip(opened.images, plans, strict=True))
         if as_json:
-            images = [{**image_json(item.image), "plan": item.plan.to_json()} for item in decided]
-            found = {"source": source, "warnings": list(opened.warnings), "images": images}
-            click.echo(json.dumps(found, indent=2, ensure_ascii=False))
-            return
-        click.echo(source)
-        _print_notes(opened)
-        for number, item in enumerate(decided):
-            click.echo(f"\nimage {number}: {item.image.name or '(no name)'}")
-            _print_lines(f"  {line}" for line in image_lines(item.image))
-            click.echo("  would become")
-            _print_lines(f"    {line}" for line in plan_lines(item.plan))
+            images = [{**image_json(image), "plan": plan and plan.to_json()} for image, plan in described]
+            _print_json({"source": source, "warnings": list(opened.warnings), "images": images})
+        else:
+            _print_lines([source])
+            _print_notes(opened)
+            for number, (image, plan) in enumerate(described):
+                _print_lines(["", f"image {number}: {image.name or '(no name)'}"])
+                _print_lines(f"  {line}" for line in image_lines(image))
+                if plan:
+                    _print_lines(["  would become", *(f"    {line}" for line in plan_lines(plan))])
+        if refused:
+            raise refused
 
 
 @commands.command("formats")
 def formats_command() -> None:
     """List the readers: the formats that can be converted."""
-    from ngff_convert.readers.registry import readers
+    from ngff_convert.readers.registry import broken, readers
 
-    for name, reader in readers().items():
-        click.echo(f"{name:<12} {' '.join(reader.suffixes):<16} {reader.description}")
+    _print_lines(f"{name:<12} {' '.join(r.suffixes):<16} {r.description}" for name, r in readers().items())
+    _print_lines(f"{name:<12} not used: {reason}" for name, reason in broken().items())
 
 
 def _print_notes(source: Source) -> None:
     _print_lines(f"note: {warning}" for warning in source.warnings)
 
 
+def _print_json(data: object) -> None:
+    import json
+
+    _print_lines([json.dumps(data, indent=2)])  # ASCII, so that no encoding of a terminal's breaks it
+
+
 def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        click.echo(line)
+        try:
+            click.echo(line)
+        except OSError as error:
+            if error.errno != errno.EPIPE:
+                raise WriteError(f"standard output: cannot be written: {error.strerror}") from error
+            # Nobody reads any more: the rest goes nowhere, and the exit code is that of the work.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # -- errors -> exit codes ----------------------------------------------------------------------------------
 
 
-class _Terminated(BaseException):
-    """The process was told to end (SIGTERM)."""
+class _Stopped(BaseException):
+    """The process was told to end, by SIGINT or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.remark = ""
+
+    def __str__(self) -> str:
+        return ("interrupted" if self.number == signal.SIGINT else "terminated") + self.remark
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise _Terminated
+def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Stopped(number)
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):  # ignored in the background of a script
+            signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -391,21 +399,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments
         The words after the command's name; None takes those of this process.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
+        with _stopped_by_signals():
+            commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except ConversionError as error:
         return _failed(str(error), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        return _failed("interrupted; the work so far is kept beside the output, as OUT.partial", 130)
-    except _Terminated:
-        return _failed("terminated; the work so far is kept beside the output, as OUT.partial", 143)
+    except _Stopped as stopped:
+        return _failed(str(stopped), 128 + stopped.number)
     return 0
 
 
 def _failed(message: str, exit_code: int) -> int:
-    click.echo(f"ngff-convert: {message}", err=True)
+    with suppress(OSError):  # the exit code tells it too
+        click.echo(f"ngff-convert: {message}", err=True)
     return exit_code

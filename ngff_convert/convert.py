@@ -5,45 +5,26 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert import events, machine, overrides, plan
-from ngff_convert.errors import OptionError, ReadError, WriteError
-from ngff_convert.model import Report
+from ngff_convert.errors import OptionError, ReadError
+from ngff_convert.model import Decided, Report
 from ngff_convert.options import Options
 from ngff_convert.readers import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ngff_convert.display import Window
     from ngff_convert.events import Observer
-    from ngff_convert.model import Image, WritePlan
-    from ngff_convert.ngff import Attributes, Window
+    from ngff_convert.model import Image
     from ngff_convert.readers.contract import Source
 
 _WIDE = ("float64", "int64", "uint64")
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """One image as it will be written, and everything decided about it.
-
-    Attributes
-    ----------
-    image
-        Cropped and with every override applied.
-    plan
-        How it is written.
-    folder
-        Where its group is in the store: ``""`` is the root.
-    """
-
-    image: Image
-    plan: WritePlan
-    folder: str
 
 
 def open_source(path: str | os.PathLike[str], reader: str | None = None) -> Source:
@@ -152,47 +133,65 @@ def convert(
     >>> from ngff_convert import Codec, Options, convert
     >>> report = convert("in.ims", "out.ome.zarr", Options(codec=Codec("zstd")))  # doctest: +SKIP
     """
-    options = options or Options()
     from ngff_convert.commit import Target
 
-    started = time.monotonic()
-    notes: list[str] = []
-    read_bytes = written_bytes = 0
-
-    def observe(event: events.Event) -> None:
-        nonlocal read_bytes, written_bytes
-        if isinstance(event, events.Note):
-            notes.append(event.message)
-        if isinstance(event, events.RegionDone):
-            read_bytes += event.read_bytes
-            written_bytes += event.written_bytes
-        observer(event)
-
-    place = Target(Path(target), options.overwrite)
-    place.check(os.fspath(source))
-    with open_source(source, options.reader) as opened:
-        decided = decide(opened, options, Path(source).stem)
-        for message in (*opened.warnings, *_remarks(decided)):
-            observe(events.Note(message))
-        if place.begin(_digest(source, decided), {"plans": [d.plan.to_json() for d in decided]}):
-            observe(
-                events.Note(f"{place.partial}: taking up an unfinished conversion; its regions are redone")
-            )
-        windows = [_write_pixels(place.partial, number, decided, observe) for number in range(len(decided))]
-    _write_metadata(place.partial, decided, windows, options, observe)
-    _check(place.partial, decided)
-    place.finish()
-    report = Report(
-        target=str(place.path),
-        plans=tuple(d.plan for d in decided),
-        read_bytes=read_bytes,
-        written_bytes=written_bytes,
-        stored_bytes=_stored_bytes(place.path, decided),
-        seconds=time.monotonic() - started,
-        warnings=tuple(notes),
-    )
-    observe(events.Finished(report))
+    options = options or Options()
+    with Target(Path(target), options.overwrite) as place:
+        place.check(os.fspath(source))
+        with open_source(source, options.reader) as opened:
+            decided = decide(opened, options, Path(source).stem)
+            story = _Story(observer)
+            for message in (*opened.warnings, *_remarks(decided)):
+                story(events.Note(message))
+            if place.begin(_digest(source, decided), {"plans": [d.plan.to_json() for d in decided]}):
+                story(
+                    events.Note(
+                        f"{place.partial}: an unfinished conversion is taken up; its regions are redone"
+                    )
+                )
+            try:
+                windows = [
+                    _write_pixels(place.partial, number, decided, story) for number in range(len(decided))
+                ]
+            except OptionError:  # a value does not fit: going on with these options will never help
+                place.abandon()
+                raise
+        _write_metadata(place.partial, decided, windows, options, story)
+        place.finish()
+        report = story.report(place.path, decided)
+    story(events.Finished(report))
     return report
+
+
+class _Story:
+    """Hands events on to the observer, and keeps what the report is made of."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._started = time.monotonic()
+        self._notes: list[str] = []
+        self._read_bytes = self._written_bytes = 0
+
+    def __call__(self, event: events.Event) -> None:
+        if isinstance(event, events.Note):
+            self._notes.append(event.message)
+        if isinstance(event, events.RegionDone):
+            self._read_bytes += event.read_bytes
+            self._written_bytes += event.written_bytes
+        self._observer(event)
+
+    def report(self, path: Path, decided: Sequence[Decided]) -> Report:
+        from ngff_convert import store
+
+        return Report(
+            target=str(path),
+            plans=tuple(d.plan for d in decided),
+            read_bytes=self._read_bytes,
+            written_bytes=self._written_bytes,
+            stored_bytes=store.stored_bytes(path, decided),
+            seconds=time.monotonic() - self._started,
+            warnings=tuple(self._notes),
+        )
 
 
 def _remarks(decided: Sequence[Decided]) -> list[str]:
@@ -221,106 +220,44 @@ def _digest(source: str | os.PathLike[str], decided: Sequence[Decided]) -> str:
     return sha256(json.dumps(facts).encode()).hexdigest()
 
 
-# -- pixels ------------------------------------------------------------------------------------------------
-
-
 def _write_pixels(
-    store: Path, number: int, decided: Sequence[Decided], observe: Observer
+    partial: Path, number: int, decided: Sequence[Decided], observe: Observer
 ) -> tuple[Window, ...]:
     """Write all levels of one image and return its channels' display windows."""
-    from ngff_convert import display, engine
+    from ngff_convert import display, engine, store
     from ngff_convert.region import PassTask
-    from ngff_convert.sink import Sink
 
     item = decided[number]
     image, decision = item.image, item.plan
     observe(events.ImageStarted(number, len(decided), image.name, decision))
-    sink = Sink(str(store / item.folder), decision.ngff_version, decision.axes, decision.workers)
-    try:
+    levels = (image.pixels, *(level.pixels for level in image.native_levels))
+    with store.sink(partial, item) as sink:
         sink.create(decision)
         for step in decision.passes:
-            native = (
-                image.native_levels[step.read_level - 1].pixels if step.native and step.read_level else None
-            )
-            task = PassTask(step, native or image.pixels, sink, decision.dtype, decision.method)
+            pixels = levels[step.read_level] if step.native else None
+            task = PassTask(step, pixels, sink, decision.dtype, decision.method)
             for done in engine.run(task, step.n_regions, decision.workers):
                 observe(done)
         return display.windows(image, decision, sink)
-    finally:
-        sink.close()
-
-
-# -- metadata ----------------------------------------------------------------------------------------------
 
 
 def _write_metadata(
-    store: Path,
+    partial: Path,
     decided: Sequence[Decided],
     windows: Sequence[Sequence[Window]],
     options: Options,
     observe: Observer,
 ) -> None:
-    """Write every group, the root last."""
-    from ngff_convert import ngff, omexml
+    """Write every group, and hold the whole store against what was decided."""
+    from ngff_convert import omexml, store
 
-    version = options.ngff_version
-    folders = [item.folder for item in decided if item.folder]
+    xml = None
     if options.ome_xml:
         described = [(item.image, item.plan) for item in decided]
         try:
             xml = omexml.build(described, original_metadata=options.original_metadata)
         except omexml.PixelTypeError as error:
-            observe(events.Note(f"OME/METADATA.ome.xml is left out: {error}"))
-        else:
-            _write(store / "OME" / "METADATA.ome.xml", xml)
-    if folders or options.ome_xml:
-        _write_group(store / "OME", version, ngff.ome_group_attributes(version, folders))
-    for item, limits in zip(decided, windows, strict=True):
-        attributes = ngff.image_attributes(item.image, item.plan, limits)
-        _write_group(store / item.folder, version, attributes)
-    if folders:
-        _write_group(store, version, ngff.collection_attributes(version))
-
-
-def _write_group(folder: Path, version: str, attributes: Attributes) -> None:
-    from ngff_convert import ngff
-
-    for name, document in ngff.group_documents(version, attributes).items():
-        _write(folder / name, json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"{path}: cannot write: {error.strerror}") from error
-
-
-def _check(store: Path, decided: Sequence[Decided]) -> None:
-    """Open every level anew and hold it against the plan.
-
-    Raises
-    ------
-    VerificationError
-        What is stored is not what was decided.
-    """
-    from ngff_convert.sink import Sink
-
-    for item in decided:
-        sink = Sink(str(store / item.folder), item.plan.ngff_version, item.plan.axes, item.plan.workers)
-        try:
-            sink.check(item.plan)
-        finally:
-            sink.close()
-
-
-def _stored_bytes(store: Path, decided: Sequence[Decided]) -> dict[str, int]:
-    levels = [f"{d.folder}/{number}".lstrip("/") for d in decided for number in range(len(d.plan.levels))]
-    return {path: _bytes(store / path) for path in ("", *levels)}
-
-
-def _bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    with os.scandir(folder) as entries:
-        return sum(_bytes(Path(e)) if e.is_dir() else e.stat().st_size for e in entries)
+            observe(events.Note(str(error)))
+    files = store.documents(decided, windows, xml)
+    store.write(partial, files)
+    store.check(partial, decided, files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -74,16 +75,7 @@ def image_json(image: Image) -> dict[str, Any]:
         "unit": calibration.unit,
         "time_step_s": calibration.t_s,
         "time_stamps": [stamp.isoformat() for stamp in image.time_stamps],
-        "channels": [
-            {
-                "name": channel.name,
-                "color": channel.color,
-                "emission_nm": channel.emission_nm,
-                "excitation_nm": channel.excitation_nm,
-                "window": channel.window,
-            }
-            for channel in image.channels
-        ],
+        "channels": [asdict(channel) for channel in image.channels],
         "native_levels": [
             {
                 "shape": dict(zip(AXES, level.pixels.shape, strict=True)),

@@ -1,25 +1,31 @@
-"""Display limits of channels whose source states none: percentiles of the smallest level's pixels."""
+"""Display windows of channels: what the source states, else percentiles of the smallest level's pixels."""
 
 from __future__ import annotations
 
-from math import prod
-from typing import TYPE_CHECKING
+import re
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ngff_convert.model import Box
-from ngff_convert.ngff import Estimate, window_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ngff_convert.model import Image, Level, WritePlan
-    from ngff_convert.ngff import Window
     from ngff_convert.sink import Sink
 
-PERCENTILES = (0.1, 99.9)
-SAMPLE_VOXELS = 4 * 2**20
-"""No more than about this many voxels of a channel are looked at."""
+Span: TypeAlias = tuple[float, float]
 
-_ALL_VALUES_SHOWN = ("bool", "int8", "uint8", "int16", "uint16")
+PERCENTILES = (0.1, 99.9)
+
+SAMPLE_VOXELS = 2**18
+"""About so many voxels of a channel are looked at."""
+
+NARROW = ("bool", "int8", "uint8", "int16", "uint16")
+"""Types whose every value fits on a slider."""
 
 
 def windows(image: Image, plan: WritePlan, sink: Sink) -> tuple[Window, ...]:
@@ -28,7 +34,7 @@ def windows(image: Image, plan: WritePlan, sink: Sink) -> tuple[Window, ...]:
     A sample is read only where it is needed: for a channel without limits of its own, and for types so wide
     that the range of a slider must come from the data.
     """
-    wide = plan.dtype not in _ALL_VALUES_SHOWN
+    wide = plan.dtype not in NARROW
     return tuple(
         window_limits(
             plan.dtype,
@@ -41,7 +47,8 @@ def windows(image: Image, plan: WritePlan, sink: Sink) -> tuple[Window, ...]:
 
 def _estimate(sink: Sink, plan: WritePlan, channel: int) -> Estimate | None:
     level = len(plan.levels) - 1
-    sample = sink.read(level, _middle(plan.levels[level], channel)).astype(np.float64)
+    boxes = _sample(plan.levels[level], channel)
+    sample = np.concatenate([sink.read(level, box).ravel() for box in boxes]).astype(np.float64)
     finite = sample[np.isfinite(sample)]
     if not finite.size:
         return None
@@ -49,10 +56,106 @@ def _estimate(sink: Sink, plan: WritePlan, channel: int) -> Estimate | None:
     return Estimate(float(low), float(high), float(finite.min()), float(finite.max()))
 
 
-def _middle(level: Level, channel: int) -> Box:
-    """Return the middle of the middle time point: all planes if they are few, else the middle ones."""
+def _sample(level: Level, channel: int) -> Iterator[Box]:
+    """Yield planes spread evenly over the middle time point; of too large ones the middle rows."""
     t, _, z, y, x = level.shape
-    planes = min(z, max(1, SAMPLE_VOXELS // prod((y, x))))
     rows = min(y, max(1, SAMPLE_VOXELS // x))
-    first, top = (z - planes) // 2, (y - rows) // 2
-    return Box((t // 2, channel, first, top, 0), (t // 2 + 1, channel + 1, first + planes, top + rows, x))
+    planes = min(z, max(1, SAMPLE_VOXELS // (rows * x)))
+    top = (y - rows) // 2
+    for plane in ((2 * i + 1) * z // (2 * planes) for i in range(planes)):
+        yield Box((t // 2, channel, plane, top, 0), (t // 2 + 1, channel + 1, plane + 1, top + rows, x))
+
+
+class Estimate(NamedTuple):
+    """What a sample of a channel's pixels says about their values; NaN and infinity count as unknown.
+
+    Attributes
+    ----------
+    low, high
+        Values between which a picture looks right: the 0.1 and 99.9 percentiles, say.
+    smallest, largest
+        The extremes.
+    """
+
+    low: float
+    high: float
+    smallest: float
+    largest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How a channel is displayed: `start` is black and `end` is full colour, between `min` and `max`."""
+
+    min: float
+    max: float
+    start: float
+    end: float
+
+
+def window_limits(dtype: str, window: Span | None, estimate: Estimate | None = None) -> Window:
+    """Return the display window of one channel.
+
+    Parameters
+    ----------
+    dtype
+        Of the pixels written, as numpy spells it: ``"uint16"``.
+    window
+        Display limits that the source states (`Channel.window`).
+    estimate
+        What a sample of the pixels says.
+
+    Returns
+    -------
+    Window
+        ``start`` and ``end`` are the first of these that is a span of finite numbers after it was clipped to
+        the values an integer type has: the source's window, the estimate's percentiles, its extremes. Where
+        there is none, they are ``min`` and ``max``.
+        ``min`` and ``max`` are all the values that bool and 8 and 16 bit integers have. That would be no use
+        as the range of a slider for wider types: there they just cover all the spans named above. Where there
+        is none, they are all the values of the integer type, or 0 and 1 for floats.
+
+    Examples
+    --------
+    >>> window_limits("uint16", (100.0, 70000.0))
+    Window(min=0, max=65535, start=100, end=65535)
+    >>> window_limits("float32", None, Estimate(0.1, 0.9, -2.5, 8.0))
+    Window(min=-2.5, max=8, start=0.1, end=0.9)
+    """
+    values = _values(dtype)
+    known = [window] if window else []
+    if estimate:
+        known += [(estimate.low, estimate.high), (estimate.smallest, estimate.largest)]
+    finite = (span for span in known if isfinite(span[0]) and isfinite(span[1]))
+    spans = [(start, end) for start, end in (_clip(span, values) for span in finite) if start < end]
+    limits: Span = values or (0, 1)
+    if spans and dtype not in NARROW:
+        limits = min(start for start, _ in spans), max(end for _, end in spans)
+    start, end = spans[0] if spans else limits
+    return Window(*(_number(value) for value in (*limits, start, end)))
+
+
+def _values(dtype: str) -> tuple[int, int] | None:
+    """Return the smallest and largest value of an integer type; None for any other type."""
+    if dtype == "bool":
+        return 0, 1
+    integer = re.fullmatch(r"(u?)int(\d+)", dtype)
+    if not integer:
+        return None
+    bits = int(integer[2])
+    return (0, 2**bits - 1) if integer[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def _clip(span: Span, values: Span | None) -> Span:
+    if values is None:
+        return span
+    start, end = (min(max(value, values[0]), values[1]) for value in span)
+    return start, end
+
+
+def _number(value: float) -> float:
+    """Return whole numbers as int, as far as a float holds them exactly, and any other as a plain float."""
+    if isinstance(value, int):
+        return value
+    plain = float(value)
+    return int(plain) if plain.is_integer() and abs(plain) <= 2**53 else plain

@@ -126,12 +126,15 @@ class Calibration:
         Time between two time points in seconds, only where it is constant.
     origin_zyx
         Centre of the first voxel (z, y, x) in `unit`.
+    start_s
+        Seconds from the source's first time point to the image's; above 0 for a part of a series.
     """
 
     zyx: MaybeTriple = UNKNOWN
     unit: str | None = None
     t_s: float | None = None
     origin_zyx: MaybeTriple = UNKNOWN
+    start_s: float = 0.0
 
     def __post_init__(self) -> None:
         for size in (*self.zyx, self.t_s):
@@ -468,6 +471,25 @@ def _tuples(data: Any) -> Any:  # noqa: ANN401 - JSON of any kind
     if isinstance(data, dict):
         return {key: _tuples(value) for key, value in data.items()}
     return tuple(map(_tuples, data)) if isinstance(data, list | tuple) else data
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """One image as it will be written, and everything decided about it.
+
+    Attributes
+    ----------
+    image
+        Cropped and with every override applied.
+    plan
+        How it is written.
+    folder
+        Where its group is in the store: ``""`` is the root.
+    """
+
+    image: Image
+    plan: WritePlan
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)

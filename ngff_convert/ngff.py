@@ -7,11 +7,9 @@ number is NaN or infinite, and an axis has a unit only where its step is known.
 
 from __future__ import annotations
 
-import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import cycle
-from math import isfinite
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ngff_convert.model import AXES
 from ngff_convert.version import __version__
@@ -19,10 +17,10 @@ from ngff_convert.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ngff_convert.display import Window
     from ngff_convert.model import Channel, Image, Level, WritePlan
 
 Attributes: TypeAlias = dict[str, Any]
-Span: TypeAlias = tuple[float, float]
 
 PALETTE = ("00FF00", "FF00FF", "00FFFF", "FFFF00", "FF0000", "0000FF")
 """Colours for channels whose own is unknown, in this order and over again, but none that another has."""
@@ -34,118 +32,17 @@ MAX_ACTIVE = 6
 """Channels that are switched on at first; web viewers draw no more than six at once."""
 
 DESCRIPTIONS = {
-    "mean": "each voxel is the mean of those it covers, integers rounded half up",
-    "nearest": "each voxel is the first of those it covers",
-    "mode": "each voxel is the most frequent value of those it covers, of several the smallest",
-    "max": "each voxel is the largest of those it covers",
-    "min": "each voxel is the smallest of those it covers",
-    "median": "each voxel is the median of those it covers, integers rounded half up",
+    "mean": "each voxel is the mean of those it covers in the level above, integers rounded half up",
+    "nearest": "each voxel is the first of those it covers in the level above",
+    "mode": "each voxel is the most frequent of those it covers in the level above, of several the smallest",
+    "max": "each voxel is the largest of those it covers in the level above",
+    "min": "each voxel is the smallest of those it covers in the level above",
+    "median": "each voxel is the median of those it covers in the level above, integers rounded half up",
     "native": "levels of the source file, copied voxel by voxel",
 }
 """How the lower levels are made, in words; one for every method of a plan."""
 
 _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-
-_NARROW = ("bool", "int8", "uint8", "int16", "uint16")
-
-
-# -- display windows ---------------------------------------------------------------------------------------
-
-
-class Estimate(NamedTuple):
-    """What a sample of a channel's pixels says about their values; NaN and infinity count as unknown.
-
-    Attributes
-    ----------
-    low, high
-        Values between which a picture looks right: the 0.1 and 99.9 percentiles, say.
-    smallest, largest
-        The extremes.
-    """
-
-    low: float
-    high: float
-    smallest: float
-    largest: float
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """How a channel is displayed: `start` is black and `end` is full colour, between `min` and `max`."""
-
-    min: float
-    max: float
-    start: float
-    end: float
-
-
-def window_limits(dtype: str, window: Span | None, estimate: Estimate | None = None) -> Window:
-    """Return the display window of one channel.
-
-    Parameters
-    ----------
-    dtype
-        Of the pixels written, as numpy spells it: ``"uint16"``.
-    window
-        Display limits that the source states (`Channel.window`).
-    estimate
-        What a sample of the pixels says.
-
-    Returns
-    -------
-    Window
-        ``start`` and ``end`` are the first of these that is a span of finite numbers after it was clipped to
-        the values an integer type has: the source's window, the estimate's percentiles, its extremes. Where
-        there is none, they are ``min`` and ``max``.
-        ``min`` and ``max`` are all the values that bool and 8 and 16 bit integers have. That would be no use
-        as the range of a slider for wider types: there they just cover all the spans named above. Where there
-        is none, they are all the values of the integer type, or 0 and 1 for floats.
-
-    Examples
-    --------
-    >>> window_limits("uint16", (100.0, 70000.0))
-    Window(min=0, max=65535, start=100, end=65535)
-    >>> window_limits("float32", None, Estimate(0.1, 0.9, -2.5, 8.0))
-    Window(min=-2.5, max=8, start=0.1, end=0.9)
-    """
-    values = _values(dtype)
-    known = [window] if window else []
-    if estimate:
-        known += [(estimate.low, estimate.high), (estimate.smallest, estimate.largest)]
-    finite = (span for span in known if isfinite(span[0]) and isfinite(span[1]))
-    spans = [(start, end) for start, end in (_clip(span, values) for span in finite) if start < end]
-    limits: Span = values or (0, 1)
-    if spans and dtype not in _NARROW:
-        limits = min(start for start, _ in spans), max(end for _, end in spans)
-    start, end = spans[0] if spans else limits
-    return Window(*(_number(value) for value in (*limits, start, end)))
-
-
-def _values(dtype: str) -> tuple[int, int] | None:
-    """Return the smallest and largest value of an integer type; None for any other type."""
-    if dtype == "bool":
-        return 0, 1
-    integer = re.fullmatch(r"(u?)int(\d+)", dtype)
-    if not integer:
-        return None
-    bits = int(integer[2])
-    return (0, 2**bits - 1) if integer[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-
-def _clip(span: Span, values: Span | None) -> Span:
-    if values is None:
-        return span
-    start, end = (min(max(value, values[0]), values[1]) for value in span)
-    return start, end
-
-
-def _number(value: float) -> float:
-    """Return whole numbers as int, as far as a float holds them exactly, and any other as a plain float."""
-    if isinstance(value, int):
-        return value
-    plain = float(value)
-    return int(plain) if plain.is_integer() and abs(plain) <= 2**53 else plain
-
 
 # -- an image ----------------------------------------------------------------------------------------------
 
@@ -197,7 +94,7 @@ def _transformations(level: Level, axes: str) -> list[dict[str, Any]]:
 
 
 def _metadata(image: Image, plan: WritePlan) -> dict[str, Any]:
-    """Say how the levels were made, and when the time points were taken if no constant step says so."""
+    """Say how the levels were made, and when the time points were taken."""
     factors = [[level.factor[AXES.index(axis)] for axis in plan.axes] for level in plan.levels]
     metadata: dict[str, Any] = {
         "description": DESCRIPTIONS[plan.method],
@@ -205,7 +102,7 @@ def _metadata(image: Image, plan: WritePlan) -> dict[str, Any]:
         "version": __version__,
         "kwargs": {"method": plan.method, "factors": factors},
     }
-    if len(image.time_stamps) > 1 and image.calibration.t_s is None:
+    if len(image.time_stamps) > 1:  # also where a constant step is stated: it hides the jitter
         metadata["time_stamps"] = [stamp.isoformat() for stamp in image.time_stamps]
     return metadata
 

@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+import operator
+import re
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ngff_convert.errors import OptionError
-from ngff_convert.model import AXES, DTYPES, Codec, MaybeTriple
+from ngff_convert.model import AXES, DTYPES, Codec, Triple
+from ngff_convert.units import space_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 Span: TypeAlias = tuple[int | None, int | None]
 Auto: TypeAlias = Literal["auto"]
+Given: TypeAlias = Any
+"""What a caller hands over, of whatever type."""
 
 NGFF_VERSIONS = ("0.4", "0.5")
 METHODS = ("mean", "nearest", "mode", "max", "min", "median")
 PYRAMIDS = ("build", "native")
 LAYOUTS = ("auto", "single", "bioformats2raw")
 OUTPUT_AXES = ("auto", "tczyx")
+COLORS = {
+    "red": "FF0000",
+    "green": "00FF00",
+    "blue": "0000FF",
+    "cyan": "00FFFF",
+    "magenta": "FF00FF",
+    "yellow": "FFFF00",
+    "white": "FFFFFF",
+}
+"""Colours that have a name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """Everything about a conversion but its input and output.
+
+    What cannot be carried out is refused with an `OptionError` when the record is made. Sequences become
+    tuples; units, colours and types may be spelled in any usual way and are kept as the attributes say.
 
     Attributes
     ----------
@@ -52,11 +74,14 @@ class Options:
     spacing
         Voxel size (z, y, x), instead of what the source says.
     unit
-        Unit of `spacing` and `origin`, and of the source's sizes where those are not given.
+        Unit of the `spacing` and `origin` that are given, as OME-NGFF spells it; None is the source's. Where
+        only one of the two is given, the source's other one is converted into this unit. Where neither is,
+        the unit itself is corrected: the source's numbers stay, and are in this unit.
     origin
         Centre of the first voxel (z, y, x), instead of what the source says.
     channel_names, channel_colors
-        One for each channel that is written, instead of what the source says; colours are 6 hex digits.
+        One for each channel that is written, instead of what the source says; a colour is 6 hex digits
+        RRGGBB (or was a name of `COLORS`).
     name
         Name of the image, instead of the source's.
     layout
@@ -91,9 +116,9 @@ class Options:
     pyramid: str = "build"
     images: tuple[int, ...] | None = None
     crop: tuple[Span, ...] = ((None, None),) * 5
-    spacing: MaybeTriple | None = None
+    spacing: Triple | None = None
     unit: str | None = None
-    origin: MaybeTriple | None = None
+    origin: Triple | None = None
     channel_names: tuple[str, ...] | None = None
     channel_colors: tuple[str, ...] | None = None
     name: str | None = None
@@ -108,25 +133,37 @@ class Options:
     reader: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("NGFF version", self.ngff_version, NGFF_VERSIONS)
-        _one_of("method", self.method or METHODS[0], METHODS)
-        _one_of("pyramid", self.pyramid, PYRAMIDS)
-        _one_of("layout", self.layout, LAYOUTS)
-        _one_of("output axes", self.output_axes, OUTPUT_AXES)
-        _one_of("dtype", self.dtype or DTYPES[0], DTYPES)
-        for name, sizes in (("chunks", self.chunks), ("shards", self.shards)):
-            if not isinstance(sizes, str) and (len(sizes) not in (3, len(AXES)) or min(sizes) < 1):
-                raise OptionError(f"--{name} takes 3 (z,y,x) or 5 (t,c,z,y,x) sizes of at least 1")
-        for name, number in (
-            ("levels", self.levels),
-            ("min-size", self.min_size),
-            ("workers", self.workers),
-            ("memory", self.memory),
-        ):
-            if number is not None and number < 1:
-                raise OptionError(f"--{name} is at least 1, not {number}")
-        if any(min(step) < 1 for step in self.factors):
-            raise OptionError(f"--factors are whole numbers of at least 1, not {self.factors}")
+        if not isinstance(self.codec, Codec):
+            raise OptionError(f"codec is a Codec, such as Codec('zstd', 3), not {self.codec!r}")
+        required = (
+            ("ngff_version", _one_of, NGFF_VERSIONS),
+            ("pyramid", _one_of, PYRAMIDS),
+            ("layout", _one_of, LAYOUTS),
+            ("output_axes", _one_of, OUTPUT_AXES),
+            ("chunks", _sizes, ("auto",)),
+            ("shards", _sizes, ("auto", "none")),
+            ("factors", _factors),
+            ("crop", _crop),
+        )
+        optional = (
+            ("method", _one_of, METHODS),
+            ("dtype", _dtype),
+            ("levels", _count),
+            ("min_size", _count),
+            ("workers", _count),
+            ("memory", _count),
+            ("images", _images),
+            ("spacing", _spacing),
+            ("origin", _triple),
+            ("unit", _unit),
+            ("channel_names", _names),
+            ("channel_colors", _colors),
+            ("name", _text),
+        )
+        given = [check for check in optional if getattr(self, check[0]) is not None]
+        for name, read, *settings in (*required, *given):
+            value = read(f"--{name.replace('_', '-')}", getattr(self, name), *settings)
+            object.__setattr__(self, name, value)
         self._check_combinations()
 
     def _check_combinations(self) -> None:
@@ -141,6 +178,137 @@ class Options:
             raise OptionError("--factors states the levels: leave --min-size out, or use --levels with it")
 
 
-def _one_of(what: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise OptionError(f"{value!r} is not a known {what}: {', '.join(known)}")
+# -- one option: its name and value -> the value as it is kept ---------------------------------------------
+
+
+def _one_of(what: str, value: Given, known: Collection[str]) -> str:
+    if not isinstance(value, str) or value not in known:
+        raise OptionError(f"{what}: {value!r} is not one of {', '.join(known)}")
+    return value
+
+
+def _integers(value: Given, lowest: int) -> tuple[int, ...] | None:
+    """Return whole numbers of at least `lowest`; None where it is anything else."""
+    try:
+        numbers = tuple(operator.index(number) for number in value)
+    except TypeError:
+        return None
+    return numbers if numbers and min(numbers) >= lowest else None
+
+
+def _count(what: str, value: Given) -> int:
+    number = _integers([value], 1)
+    if number is None:
+        raise OptionError(f"{what} is a whole number of at least 1, not {value!r}")
+    return number[0]
+
+
+def _sizes(what: str, value: Given, words: tuple[str, ...]) -> tuple[int, ...] | str:
+    if isinstance(value, str) and value in words:
+        return value
+    sizes = _integers(value, 1)
+    if sizes is None or len(sizes) not in (3, len(AXES)):
+        raise OptionError(
+            f"{what} takes 3 (z,y,x) or 5 (t,c,z,y,x) sizes of at least 1, such as 64,256,256, "
+            f"or {' or '.join(words)}, not {_listed(value)}"
+        )
+    return sizes
+
+
+def _factors(what: str, value: Given) -> tuple[tuple[int, ...], ...]:
+    given = _items(what, value)
+    steps = tuple(_integers(step, 1) or () for step in given)
+    if any(len(step) != 3 for step in steps):
+        raise OptionError(
+            f"{what}: a step is three whole numbers z,y,x of at least 1, such as 1,2,2, not "
+            + " ".join(map(_listed, given))
+        )
+    return steps
+
+
+def _images(what: str, value: Given) -> tuple[int, ...]:
+    numbers = _integers(value, 0)
+    if numbers is None:
+        raise OptionError(f"{what} takes numbers from 0, such as 0,2, not {_listed(value)}")
+    return numbers
+
+
+def _crop(_what: str, value: Given) -> tuple[Span, ...]:
+    try:
+        spans = tuple(
+            (None if a is None else operator.index(a), None if b is None else operator.index(b))
+            for a, b in value
+        )
+    except (TypeError, ValueError):
+        spans = ()
+    if len(spans) != len(AXES):
+        raise OptionError(f"crop is a pair (first, end) for each of {', '.join(AXES)}, not {value!r}")
+    for axis, (start, stop) in zip(AXES, spans, strict=True):
+        if (start or 0) < 0 or (stop is not None and stop <= (start or 0)):
+            shown = f"{'' if start is None else start}:{'' if stop is None else stop}"
+            raise OptionError(
+                f"--{axis} {shown}: a range begins at 0 or later and ends after that, such as 3:8"
+            )
+    return spans
+
+
+def _triple(what: str, value: Given) -> Triple:
+    try:
+        numbers = tuple(float(number) for number in value)
+    except (TypeError, ValueError, OverflowError):
+        numbers = ()
+    if len(numbers) != 3 or not all(map(isfinite, numbers)):
+        raise OptionError(f"{what} takes three numbers z,y,x, such as 0.5,0.2,0.2, not {_listed(value)}")
+    return numbers
+
+
+def _spacing(what: str, value: Given) -> Triple:
+    sizes = _triple(what, value)
+    if min(sizes) <= 0:
+        raise OptionError(f"{what}: a voxel size is above 0, not {_listed(value)}")
+    return sizes
+
+
+def _unit(what: str, value: Given) -> str:
+    unit = space_unit(value) if isinstance(value, str) else None
+    if unit is None:
+        raise OptionError(
+            f"{what}: {value!r} is not a unit of length that OME-NGFF knows; micrometer, nm and mm are"
+        )
+    return unit
+
+
+def _dtype(what: str, value: Given) -> str:
+    name = getattr(value, "name", None) or getattr(value, "__name__", None) or value  # np.dtype, np.uint16
+    return _one_of(what, name, DTYPES)
+
+
+def _items(what: str, value: Given) -> tuple[Given, ...]:
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise OptionError(f"{what} takes a list, not {value!r}")
+    return tuple(value)
+
+
+def _text(what: str, value: Given) -> str:
+    try:
+        value.encode("utf-8")
+    except (AttributeError, UnicodeEncodeError):
+        raise OptionError(f"{what} takes text in UTF-8, not {value!r}") from None
+    return str(value)
+
+
+def _names(what: str, value: Given) -> tuple[str, ...]:
+    return tuple(_text(what, name) for name in _items(what, value))
+
+
+def _colors(what: str, value: Given) -> tuple[str, ...]:
+    names = [name.strip().lower() for name in _names(what, value)]
+    colors = tuple(COLORS.get(name, name.removeprefix("#").upper()) for name in names)
+    for color in colors:
+        if not re.fullmatch("[0-9A-F]{6}", color):
+            raise OptionError(f"{what}: {color} is not a colour: 6 hex digits, or one of {', '.join(COLORS)}")
+    return colors
+
+
+def _listed(value: Given) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from ngff_convert.errors import OptionError
 from ngff_convert.model import AXES, Box, Channel, Image
 from ngff_convert.readers.contract import LazyPixels
+from ngff_convert.units import space_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Calibration, PixelArray, Shape
+    from ngff_convert.model import Calibration, MaybeTriple, PixelArray, Shape
     from ngff_convert.options import Options, Span
 
 
@@ -47,26 +48,48 @@ def _cropped(image: Image, box: Box) -> Image:
     t, c = box.slices[:2]
     known = image.calibration
     origin = tuple(
-        at if first == 0 else (at or 0.0) + first * (voxel or 1.0)
+        at if first == 0 else _decimal((at or 0.0) + first * (voxel or 1.0))
         for at, voxel, first in zip(known.origin_zyx, known.zyx, box.start[2:], strict=True)
     )
     return replace(
         image,
         pixels=Cropped(image.pixels, box),
         channels=image.channels[c],
-        calibration=replace(known, origin_zyx=origin),
+        calibration=replace(
+            known,
+            origin_zyx=origin,
+            start_s=known.start_s + _decimal(box.start[0] * (known.t_s or 0.0)),
+        ),
         time_stamps=image.time_stamps[t],
         native_levels=(),  # their voxels do not end where the crop does
     )
 
 
 def _calibration(known: Calibration, options: Options) -> Calibration:
+    """Return sizes and positions in one unit: what is kept of the source is converted into the user's.
+
+    With a unit alone the user says that the source states a wrong one: then its numbers stay as they are.
+    """
+    factor = 1.0
+    if options.unit and known.unit and (options.spacing or options.origin):
+        factor = space_factor(known.unit, options.unit)
     return replace(
         known,
-        zyx=options.spacing or known.zyx,
+        zyx=options.spacing or _times(known.zyx, factor),
         unit=options.unit or known.unit,
-        origin_zyx=options.origin or known.origin_zyx,
+        origin_zyx=options.origin or _times(known.origin_zyx, factor),
     )
+
+
+def _times(values: MaybeTriple, factor: float) -> MaybeTriple:
+    if factor == 1:
+        return values
+    return tuple(value if value is None else _decimal(value * factor) for value in values)
+
+
+def _decimal(value: float) -> float:
+    """Return a product without what is not in its factors, as people write them: 0.1 * 3 is 0.3."""
+    return float(f"{value:.15g}")
 
 
 def _channels(image: Image, options: Options) -> tuple[Channel, ...]:

@@ -3,7 +3,7 @@
 The plan answers four questions, in this order:
 
 1. Chunks: the source's own grid where it is useful, so that one source chunk becomes one output chunk; else
-   about 1 MiB, near-cubic in physical space.
+   about 1 MiB, near-cubic in physical space as far as a region of them can be whole source chunks.
 2. Levels: `pyramid.levels`.
 3. Passes: as many levels as possible are made from one reading. A region is a box of the level that is read;
    at every level of the pass it is whole write objects (or ends at the image's edge), so no two regions touch
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from math import ceil, lcm, prod
+from math import ceil, gcd, lcm, prod
 from typing import TYPE_CHECKING
 
 from ngff_convert import pyramid
@@ -49,8 +49,17 @@ SMALLEST_GROWN_BYTES = 4 * 2**20
 UNSHARDED_CHUNKS = 10_000
 """A level of more chunks than this is sharded."""
 
+MOST_DECODED_TWICE = 0.25
+"""Regions grow up to what the memory allows rather than have more than this share of chunks decoded again."""
+
 READ_BYTES = 4 * 2**20
 """Buffer of a read of small chunks that are neighbours in the file."""
+
+CHUNK_TASK_BYTES = 6 * 2**10
+"""What tensorstore keeps about each chunk that it is about to write; measured, with chunks of one voxel."""
+
+PLACE_BYTES = 128
+"""What a reader keeps about each source chunk that it is about to read."""
 
 SHRINK_BYTES = 8 * 2**20
 """Working memory of shrinking one block, besides the block and what it becomes."""
@@ -84,7 +93,9 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         Not even one smallest region fits the memory given.
     """
     if options.pyramid == "native" and not image.native_levels:
-        raise OptionError("--pyramid native: the source has no complete lower levels; use --pyramid build")
+        cropped = any(span != (None, None) for span in options.crop)
+        reason = "lower levels cannot be cropped" if cropped else "the source has no complete lower levels"
+        raise OptionError(f"--pyramid native: {reason}; use --pyramid build")
     dtype = options.dtype or image.pixels.dtype.name
     method = options.method or ("mode" if image.is_label else "mean")
     chunks = _chunks(image, options, itemsize(dtype))
@@ -126,23 +137,31 @@ def _chunks(image: Image, options: Options, itemsize: int) -> Shape:
     source = image.pixels.chunks
     if lowest <= prod(source) * itemsize <= highest and source[:2] == (1, 1):
         return source
-    return _near_cubic(image.pixels.shape, image.calibration, CHUNK_BYTES // itemsize)
+    return _near_cubic(image.pixels, image.calibration, itemsize)
 
 
 def _five(sizes: Sequence[int]) -> Shape:
     return (1, 1, *sizes) if len(sizes) == 3 else tuple(sizes)
 
 
-def _near_cubic(shape: Shape, calibration: Calibration, voxels: int) -> Shape:
-    """Return powers of two with about `voxels` voxels and edges as equal as possible in physical space."""
+def _near_cubic(pixels: PixelArray, calibration: Calibration, itemsize: int) -> Shape:
+    """Return powers of two of about `CHUNK_BYTES` with edges as equal as possible in physical space.
+
+    A region is to be whole source chunks as well: where those are large, such as planes, new chunks are flat.
+    """
     known = [size for size in calibration.zyx if size is not None]
     edge = [size or min(known, default=1.0) for size in calibration.zyx]
+    source, shape = pixels.chunks[2:], pixels.shape[2:]
+    largest = max(REGION_BYTES // itemsize, prod(source))
     sizes = [1, 1, 1]
-    while 2 * prod(sizes) <= voxels:
-        short = [axis for axis in (2, 1, 0) if sizes[axis] < shape[2 + axis]]
-        if not short:
-            break
-        sizes[min(short, key=lambda axis: sizes[axis] * edge[axis])] *= 2
+    open_axes = [2, 1, 0]
+    while open_axes and 2 * prod(sizes) * itemsize <= CHUNK_BYTES:
+        axis = min(open_axes, key=lambda axis: sizes[axis] * edge[axis])
+        longer = [2 * size if a == axis else size for a, size in enumerate(sizes)]
+        if sizes[axis] < shape[axis] and prod(map(max, longer, source)) <= largest:
+            sizes = longer
+        else:
+            open_axes.remove(axis)
     return (1, 1, *sizes)
 
 
@@ -191,7 +210,7 @@ def _level(
         chunks=_clip(chunks, shape),
         shards=None,
         scale=(calibration.t_s or 1.0, 1.0, *scale),
-        translation=(0.0, 0.0, *translation),
+        translation=(calibration.start_s, 0.0, *translation),
     )
 
 
@@ -263,7 +282,9 @@ def _built_passes(request: _Request) -> tuple[Pass, ...]:
 
 
 def _largest(request: _Request) -> int:
-    return max(REGION_BYTES, prod(request.shards or ()) * request.itemsize)
+    """Return how many bytes a region has at the most: the aim, or a larger source chunk or shard."""
+    source = prod(request.source.chunks) * request.source.dtype.itemsize
+    return max(REGION_BYTES, source, prod(request.shards or ()) * request.itemsize)
 
 
 def _fits(request: _Request, step: Pass, region_bytes: int) -> bool:
@@ -295,21 +316,39 @@ def _ratio(factor: Sequence[float], base: Sequence[float]) -> Factor:
 def _grown(request: _Request, step: Pass) -> Pass:
     """Grow a region to the source's chunk edges where that is cheap, then to a size worth a job."""
     if step.job_bytes > request.budget:
+        source = prod(request.source.chunks) * request.source.dtype.itemsize
+        cause = (
+            f"give more memory: the source's chunks of {source / 2**20:.0f} MiB are decoded whole"
+            if step.native and 3 * source > request.budget
+            else "give more memory, or smaller --chunks or --shards"
+        )
         raise MemoryBudgetError(
             f"level {step.read_level}: a region of {_commas(step.region)} voxels (t,c,z,y,x), the smallest "
             f"possible, needs {step.job_bytes / 2**20:.0f} MiB, but --memory allows "
-            f"{request.budget / 2**20:.0f} MiB: "
-            "give more memory, or smaller --chunks or --shards"
+            f"{request.budget / 2**20:.0f} MiB: {cause}"
         )
     if step.native:
-        source = request.pixels(step.read_level).chunks
-        for axis in range(len(AXES)):
-            step = _replaced(request, step, axis, lcm(step.region[axis], source[axis]), _largest(request))
+        step = _aligned(request, step)
     share = prod(step.shape) * request.itemsize // (REGIONS_A_WORKER * request.workers)
     wanted = min(REGION_BYTES, max(SMALLEST_GROWN_BYTES, share))
     for axis in reversed(range(len(AXES))):
         while step.region[axis] < step.shape[axis]:
             larger = _replaced(request, step, axis, 2 * step.region[axis], wanted)
+            if larger is step:
+                break
+            step = larger
+    return step
+
+
+def _aligned(request: _Request, step: Pass) -> Pass:
+    """Grow a region to edges of source chunks, which are then decoded once."""
+    source = request.pixels(step.read_level).chunks
+    for axis in reversed(range(len(AXES))):
+        step = _replaced(request, step, axis, lcm(step.region[axis], source[axis]), _largest(request))
+    for axis in reversed(range(len(AXES))):
+        wanted = min(source[axis], step.shape[axis])
+        while step.decoded_twice > MOST_DECODED_TWICE and step.region[axis] < wanted:
+            larger = _replaced(request, step, axis, 2 * step.region[axis], request.budget)
             if larger is step:
                 break
             step = larger
@@ -328,18 +367,27 @@ def _measured(request: _Request, step: Pass) -> Pass:
     """Return the pass with the bytes that one of its regions needs, and what it decodes twice.
 
     A job holds what it read, every level made of it, and - until they are written - their encoded chunks,
-    which for noise are as large as the pixels. Reading adds a source chunk: as it is stored, decoded, and
-    between two filters. A change of dtype adds the block before it.
+    which for noise are as large as the pixels and at the image's edge are whole chunks all the same. Reading
+    adds a source chunk: as it is stored, decoded, and between two filters; and the places of all of them. A
+    change of dtype adds the block before it.
     """
     itemsize = request.itemsize
     block = prod(step.region) * itemsize
     written = sum(prod(_divided(step.region, factor)) for factor in step.factors)
     held = written * itemsize + (0 if step.write_levels[0] == step.read_level else block)
-    encoded = written * itemsize
+    chunks = [request.levels[k].chunks for k in step.write_levels]
+    counts = [
+        prod(ceil(r / c) for r, c in zip(_divided(step.region, factor), chunk, strict=True))
+        for factor, chunk in zip(step.factors, chunks, strict=True)
+    ]
+    encoded = sum(n * (prod(c) * itemsize + CHUNK_TASK_BYTES) for n, c in zip(counts, chunks, strict=True))
     twice = 0.0
     if step.native:
         pixels = request.pixels(step.read_level)
         decode = READ_BYTES + 3 * prod(pixels.chunks) * pixels.dtype.itemsize
+        decode += PLACE_BYTES * prod(
+            r // c + 2 for r, c in zip(step.region, pixels.chunks, strict=True) if c < r
+        )
         cast = prod(step.region) * pixels.dtype.itemsize if request.casts else 0
         twice = _decoded_twice(step, pixels)
     else:
@@ -368,7 +416,8 @@ def _decoded_twice(step: Pass, pixels: PixelArray) -> float:
 def _with_shards(request: _Request, passes: tuple[Pass, ...], options: Options) -> tuple[Level, ...]:
     """Return the levels with their shards: what a region covers of a level, or less where less is asked for.
 
-    Without a word from the user, only levels of many chunks are sharded.
+    Without a word from the user, only levels of many chunks are sharded. Regions own whole shards: where
+    there are several regions along an axis, a shard divides them.
     """
     sharded = list(request.levels)
     for step in passes:
@@ -378,8 +427,11 @@ def _with_shards(request: _Request, passes: tuple[Pass, ...], options: Options) 
             if options.ngff_version == "0.4" or not (many or request.shards):
                 continue
             covered = _clip(_divided(step.region, factor), level.shape)
-            wanted = _clip(request.shards or covered, covered)
-            shards = tuple(ceil(size / c) * c for size, c in zip(wanted, level.chunks, strict=True))
+            wanted = request.shards or covered
+            shards = tuple(
+                c * (ceil(min(w, own) / c) if own == n else gcd(w // c, own // c))
+                for w, own, c, n in zip(wanted, covered, level.chunks, level.shape, strict=True)
+            )
             sharded[k] = replace(level, shards=None if shards == level.chunks else shards)
     return tuple(sharded)
 

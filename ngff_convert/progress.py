@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 from ngff_convert import describe
@@ -58,7 +58,8 @@ class Lines(AbstractContextManager["Lines"]):
         )
 
     def _say(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        with suppress(OSError):  # nobody reads any more, and the work goes on
+            print(line, file=self._stream, flush=True)
 
 
 class Bar(AbstractContextManager["Bar"]):

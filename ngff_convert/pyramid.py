@@ -1,9 +1,10 @@
 """Which levels an image gets: arithmetic on its shape and voxel size.
 
 An axis is halved while that brings the voxel nearer to isotropic and the axis is larger than a limit (its
-chunk). Among the axes that can still be halved, halving makes a voxel more isotropic where its edge is
-shorter than the square root of 2 times the shortest: the ratio of edges is then nearer to 1 after both have
-been halved than after halving the shortest alone. t and c are never shrunk.
+chunk); y and x are so as long as one of them is larger than its own, so that square pixels stay square.
+Among the axes that can still be halved, halving makes a voxel more isotropic where its edge is shorter than
+the square root of 2 times the shortest: the ratio of edges is then nearer to 1 after both have been halved
+than after halving the shortest alone. t and c are never shrunk.
 """
 
 from __future__ import annotations
@@ -81,10 +82,12 @@ def _halve(
 ) -> tuple[int, int, int]:
     """Return the step to the next level: 2 for the axes that are halved, 1 for the others."""
     smallest = min((v for v in voxel_zyx if v is not None), default=1.0)
+    z_open = size[_Z] > limit_zyx[0]
+    yx_open = size[_Y] > limit_zyx[1] or size[_X] > limit_zyx[2]
     edges = {
         axis: (voxel or smallest) * factor[axis]
-        for axis, voxel, limit in zip((_Z, _Y, _X), voxel_zyx, limit_zyx, strict=True)
-        if size[axis] > limit
+        for axis, voxel, is_open in zip((_Z, _Y, _X), voxel_zyx, (z_open, yx_open, yx_open), strict=True)
+        if is_open and size[axis] > 1
     }
     shortest = min(edges.values(), default=0.0)
     z, y, x = (2 if axis in edges and edges[axis] < sqrt(2) * shortest else 1 for axis in (_Z, _Y, _X))

@@ -7,6 +7,7 @@ region, so it can run anywhere, in any order, and again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class PassTask:
     step
         The pass.
     pixels
-        What is read where the pass reads the source.
+        What is read; None where the pass reads an earlier level.
     sink
         What is written, and read where the pass reads an earlier level.
     dtype
@@ -44,7 +45,7 @@ class PassTask:
     """
 
     step: Pass
-    pixels: PixelArray
+    pixels: PixelArray | None
     sink: Sink
     dtype: str
     method: str
@@ -80,7 +81,7 @@ class PassTask:
         return RegionDone((step.write_levels[0], step.write_levels[-1]), read.nbytes, written_bytes)
 
     def _read(self, box: Box) -> NDArray[Any]:
-        if not self.step.native:
+        if self.pixels is None:
             return self.sink.read(self.step.read_level, box)
         return cast_exactly(self.pixels[box.slices], np.dtype(self.dtype), box)
 
@@ -108,7 +109,12 @@ def cast_exactly(block: NDArray[Any], dtype: np.dtype[Any], box: Box) -> NDArray
         # NaN and infinity are floats of any type, and no integers.
         ranged = values[np.isfinite(values)] if block.dtype.kind == dtype.kind == "f" else values
         smallest, largest = (ranged.min().item(), ranged.max().item()) if ranged.size else (0, 0)
-        if not (lowest <= smallest and largest <= highest):  # in Python's numbers; NaN compares as false
+        if not (isfinite(smallest) and isfinite(largest)):  # as dtype is one of integers
+            raise OptionError(
+                f"--dtype {dtype.name}: NaN or infinity, which is at {box}, has no place in an integer type; "
+                "choose a float type, or leave --dtype out"
+            )
+        if not (lowest <= smallest and largest <= highest):  # in Python's numbers
             raise OptionError(
                 f"--dtype {dtype.name}: values from {smallest} to {largest} at {box} do not fit; "
                 "choose a wider type, or leave --dtype out"

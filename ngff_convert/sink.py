@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from ngff_convert.model import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -117,7 +119,13 @@ class Sink:
             if found != wanted:
                 raise VerificationError(f"{where}: is {found} (shape, dtype, chunks), but should be {wanted}")
 
-    def close(self) -> None:
+    def __enter__(self) -> Sink:
+        """Return the sink itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
         """Forget every open array, of all sinks: a folder of the same name may hold other arrays next."""
         _array.cache_clear()
 
@@ -126,7 +134,9 @@ class Sink:
 
 
 def _write_error(where: str, error: Exception) -> WriteError:
-    return WriteError(f"{where}: cannot write: {_first_line(error)}")
+    return WriteError(
+        f"{where}: cannot write: {_first_line(error)}; mend that and run the same command again"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -137,7 +147,7 @@ def _first_line(error: Exception) -> str:
 def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
     spec = {
         "driver": "zarr" if sink.ngff_version == "0.4" else "zarr3",
-        "kvstore": {"driver": "file", "path": f"{sink.root}/{level}"},
+        "kvstore": {"driver": "file", "path": str(Path(sink.root, str(level)).resolve())},
         **how,
     }
     return ts.open(spec, context=_context(sink.workers))

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ngff_convert.model import Box, Channel
+from ngff_convert.readers.contract import HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,17 +117,17 @@ def _check_description(reader: Reader) -> None:
 
 def _check_recognition(reader: Reader, path: str) -> None:
     with Path(path).open("rb") as stream:
-        head = stream.read(4096)
+        head = stream.read(HEAD_BYTES)
     if reader.can_read(path, head) is not True:
         _fail(f"can_read is not True for {path}")
     garbage = (
         b"",
         b"\0",
-        b"\0" * 4096,
-        bytes(range(256)) * 16,
+        b"\0" * HEAD_BYTES,
+        bytes(range(256)) * (HEAD_BYTES // 256),
         head[:7],
         head[:100],
-        Random(0).randbytes(4096),
+        Random(0).randbytes(HEAD_BYTES),
     )
     for at in (path, f"{path}.missing", "", "nowhere/\u00fc.tif", *(f"garbage{s}" for s in reader.suffixes)):
         for bad in garbage if at == path else (*garbage, head):

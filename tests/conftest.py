@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,21 +19,23 @@ DESCRIPTORS = Path("/proc/self/fd")
 
 @pytest.fixture(autouse=True)
 def _no_file_left_open() -> Iterator[None]:
-    """Fail a test after which a file of its own is still open.
+    """Fail a test after which a file is open that was not before.
 
     tensorstore closes a file that it wrote in a thread of its own, a moment after the write is done.
     """
+    before = _open_files()
     yield
     until = time.monotonic() + 5
-    while (left := _left_open()) and time.monotonic() < until:
+    while (left := _open_files() - before) and time.monotonic() < until:
         time.sleep(0.01)
     assert not left, f"files left open: {left}"
 
 
-def _left_open() -> list[str]:
+def _open_files() -> set[str]:
     if not DESCRIPTORS.is_dir():
-        return []
-    return [target for target in map(_target, DESCRIPTORS.iterdir()) if "pytest-of-" in target]
+        return set()
+    targets = {target for target in map(_target, DESCRIPTORS.iterdir()) if Path(target).is_file()}
+    return {target for target in targets if not target.startswith(("/proc", "/dev", sys.prefix))}
 
 
 def _target(descriptor: Path) -> str:

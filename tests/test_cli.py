@@ -27,11 +27,11 @@ from ngff_convert.errors import (
     WriteError,
 )
 from ngff_convert.options import Options
+from ngff_convert.readers import registry
 from ngff_convert.testing import coded_pixels, write_ims
-from ngff_convert.words import BYTES, SIZES, SPAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 SHAPE = (1, 2, 20, 150, 140)
 COMMAND = Path(sys.executable).with_name("ngff-convert")
@@ -44,9 +44,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run(*words: object) -> subprocess.CompletedProcess[str]:
+def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=60
+        [COMMAND, *map(str, words)], capture_output=True, text=True, check=False, timeout=60, cwd=cwd
     )
 
 
@@ -56,7 +56,7 @@ def test_the_short_form_converts(source: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(levels(tmp_path / "out.ome.zarr", "0.5")[0], coded_pixels(SHAPE)[0])
     first, *tree = result.stdout.splitlines()
     assert first.startswith(str(tmp_path / "out.ome.zarr"))
-    assert [line[:5] for line in tree] == ["├── 0", "└── 1"] or len(tree) == 2
+    assert [line[:5] for line in tree] == ["├── 0", "└── 1"]
     assert "1×2×20×150×140, chunks" in tree[0]
     assert "scale 0.5 0.25 0.25" in tree[0]
 
@@ -219,13 +219,39 @@ def test_inspect_as_json(source: Path) -> None:
     assert image["shape"] == {"t": 1, "c": 2, "z": 20, "y": 150, "x": 140}
     assert image["spacing"] == {"z": 0.5, "y": 0.25, "x": 0.25}
     assert image["unit"] == "micrometer"
-    assert image["native_levels"][0]["factor"] == {"z": 1, "y": 2, "x": 2} or image["native_levels"]
+    assert [level["factor"] for level in image["native_levels"]] == [
+        {"z": 2, "y": 2, "x": 2},
+        {"z": 4, "y": 4, "x": 4},
+    ]
     assert image["plan"]["levels"][0]["shape"] == list(SHAPE)
 
 
-def test_formats_lists_the_readers() -> None:
+@pytest.mark.parametrize(("error", "code"), [(MemoryBudgetError, 7), (OptionError, 2)])
+def test_inspect_shows_what_is_there_where_no_plan_can_be_made(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Any, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error("it does not fit; do this")
+
+    monkeypatch.setattr("ngff_convert.plan.build", refuse)
+    assert main(["inspect", str(source)]) == code
+    shown = capsys.readouterr()
+    assert "t1 c2 z20 y150 x140, uint16" in shown.out
+    assert "would become" not in shown.out
+    assert shown.err == "ngff-convert: it does not fit; do this\n"
+    assert main(["inspect", str(source), "--json"]) == code
+    (image,) = json.loads(capsys.readouterr().out)["images"]
+    assert (image["dtype"], image["plan"]) == ("uint16", None)
+
+
+def test_formats_lists_the_readers_and_those_that_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = run("formats")
     assert result.stdout.startswith("imaris       .ims")
+    monkeypatch.setattr(registry, "broken", lambda: {"mine": "mine:Reader cannot be used: ImportError: no"})
+    assert main(["formats"]) == 0
+    assert "mine         not used: mine:Reader cannot be used: ImportError: no" in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(source: Path, tmp_path: Path) -> None:
@@ -240,7 +266,9 @@ def test_help_is_in_groups_and_names_defaults() -> None:
     text = run("convert", "--help").stdout
     for words in ("Output:", "Pyramid:", "Selection:", "Running:", "[default: 0.5]", "Exit codes:"):
         assert words in text
-    assert "Exit codes:" in run("--help").stdout
+    short = run("--help").stdout
+    assert "Exit codes:" in short
+    assert "  ngff-convert inspect IN.ims           show what is in it\n" in short
 
 
 # -- errors ------------------------------------------------------------------------------------------------
@@ -272,6 +300,8 @@ def test_each_failure_is_one_line_and_its_exit_code(source: Path, tmp_path: Path
         (4, (tmp_path / "text.ims", tmp_path / "o"), "text.ims"),
         (5, (source, tmp_path / "there"), "exists already"),
         (5, (source, source, "--overwrite"), "is, or holds, the input"),
+        (5, (source, tmp_path / "file", "--overwrite"), "is not an OME-Zarr store"),
+        (2, ("inpsect", source), "inpsect: no such file; did you mean the command inspect?"),
         (6, (source, tmp_path / "file" / "o"), "Not a directory"),
         (7, (source, tmp_path / "o", "--memory", "1MB"), "--memory allows 1 MiB"),
     ]:
@@ -284,7 +314,15 @@ def test_each_failure_is_one_line_and_its_exit_code(source: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--chunks", "8,x,64"], "invalid literal"),
+        (["--chunks", "8,,64"], "'8,,64': whole numbers with commas between are needed, such as 64,256,256"),
+        (["--chunks", "none"], "--chunks takes 3"),
+        (["--t", "a:b"], "a range is FROM:TO"),
+        (["--t", "5:3"], "--t 5:3: a range begins at 0 or later and ends after that, such as 3:8"),
+        (["--images", "1-2"], "such as 0,2"),
+        (["--origin", "nan,0,0"], "--origin takes three numbers z,y,x, such as 0.5,0.2,0.2, not nan,0.0,0.0"),
+        (["--spacing", "inf,1,1"], "--spacing takes three numbers"),
+        (["--name", "\udcff"], "--name takes text in UTF-8"),
+        (["--levels", "0"], "--levels is a whole number of at least 1"),
         (["--chunks", "8,64"], "takes 3"),
         (["--spacing", "1,1"], "three numbers z,y,x"),
         (["--spacing", "0,1,1"], "above 0"),
@@ -372,31 +410,103 @@ def test_a_signal_ends_it_soon_and_leaves_a_partial_store(
     process.send_signal(sent)
     _, said = process.communicate(timeout=30)
     assert process.returncode == code, said
-    assert "work so far is kept" in said.splitlines()[-1]
+    what = "interrupted" if sent == signal.SIGINT else "terminated"
+    assert said.splitlines()[-1] == f"ngff-convert: {what}; the work so far is kept in {partial}"
     assert "Traceback" not in said
     assert partial.is_dir()
     assert not (tmp_path / "out").exists()
 
 
-# -- words -> values ---------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
-    ("kind", "text", "value"),
-    [
-        (SIZES, "64,256,256", (64, 256, 256)),
-        (SIZES, "64x256x256", (64, 256, 256)),
-        (SIZES, "auto", "auto"),
-        (BYTES, "2GiB", 2 * 2**30),
-        (BYTES, "500MB", 500_000_000),
-        (BYTES, "1.5 GiB", 3 * 2**29),
-        (BYTES, "64k", 64_000),
-        (BYTES, "123", 123),
-        (SPAN, "3", (3, 4)),
-        (SPAN, "3:", (3, None)),
-        (SPAN, ":7", (None, 7)),
-        (SPAN, ":", (None, None)),
-    ],
+    ("sent", "code", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
-def test_words(kind: Callable[..., Any], text: str, value: object) -> None:
-    assert kind(text) == value
+@pytest.mark.parametrize("words", [["inspect"], ["--dry-run"], ["--quiet"]])
+def test_a_signal_before_there_is_any_work_promises_none(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    source: Path,
+    tmp_path: Path,
+    words: list[str],
+    sent: signal.Signals,
+    code: int,
+    said: str,
+) -> None:
+    before = signal.getsignal(sent)
+    monkeypatch.setattr(registry, "pick", lambda *_: os.kill(os.getpid(), sent))
+    target = [] if words == ["inspect"] else [str(tmp_path / "out")]
+    assert main([*words, str(source), *target]) == code
+    assert capsys.readouterr().err == f"ngff-convert: {said}\n"
+    assert signal.getsignal(sent) == before
+
+
+def test_a_file_may_be_called_like_a_command(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "inspekt").symlink_to(source)
+    result = run("inspekt", "out", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "No such file" in one_line(run("inspect.ims", "other", cwd=tmp_path))
+
+
+# -- who reads what is printed -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody() -> Iterator[int]:
+    """Return a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("words", [["inspect"], ["inspect", "--json"], ["convert", "--dry-run"], ["convert"]])
+def test_a_reader_who_has_gone_is_no_failure(
+    source: Path, tmp_path: Path, nobody: int, words: list[str]
+) -> None:
+    target = [str(tmp_path / "out")] if words[0] == "convert" else []
+    result = subprocess.run(
+        [COMMAND, *words, str(source), *target], stdout=nobody, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert (result.returncode, "Traceback" in result.stderr, "Broken" in result.stderr) == (0, False, False)
+    assert (tmp_path / "out").is_dir() == (words == ["convert"])
+
+
+def test_a_conversion_goes_on_without_a_reader_of_its_progress(
+    source: Path, tmp_path: Path, nobody: int
+) -> None:
+    result = subprocess.run(
+        [COMMAND, source, tmp_path / "out", "--verbose"], stdout=subprocess.PIPE, stderr=nobody, check=False
+    )
+    assert result.returncode == 0
+    assert result.stdout.startswith(str(tmp_path / "out").encode())
+    failed = subprocess.run([COMMAND, source, tmp_path / "out"], stderr=nobody, check=False)
+    assert failed.returncode == 5
+
+
+def test_no_standard_output_at_all(source: Path) -> None:
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", COMMAND, "inspect", source], stderr=subprocess.PIPE, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_full_disk_below_standard_output_is_one_line(source: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [COMMAND, "inspect", source], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 6
+    assert "standard output: cannot be written: No space left" in one_line(result)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names that are no text")
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_names_that_are_no_text_can_be_printed(source: Path, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "in\udcff\N{MICRO SIGN}.ims").symlink_to(source)
+    (name,) = tmp_path.iterdir()
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    text = subprocess.run([COMMAND, "inspect", name], capture_output=True, env=env, check=False)
+    assert (text.returncode, text.stderr) == (0, b"")
+    assert b"in\\udcff" in text.stdout
+    found = subprocess.run([COMMAND, "inspect", "--json", name], capture_output=True, env=env, check=False)
+    assert json.loads(found.stdout)["source"] == str(name)

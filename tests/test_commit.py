@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ngff_convert.commit import PLAN_FILE, Target
+from ngff_convert import commit
+from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
 from ngff_convert.errors import TargetError, WriteError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 
 def names(folder: Path) -> list[str]:
@@ -34,42 +38,145 @@ def test_the_output_appears_only_at_the_end(tmp_path: Path, source: str) -> None
     assert names(target.path.parent) == ["out.ome.zarr"]
 
 
+def store(path: Path, marker: str = "zarr.json") -> Path:
+    path.mkdir()
+    (path / marker).write_text("old")
+    return path
+
+
+def replace(target: Target, source: str) -> None:
+    target.check(source)
+    with target:
+        target.begin("one", {})
+        (target.partial / "new").write_text("new")
+        target.finish()
+
+
 def test_an_existing_output_is_refused_and_untouched(tmp_path: Path, source: str) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    store(tmp_path / "out")
     with pytest.raises(TargetError, match="exists already; use --overwrite"):
         Target(tmp_path / "out", overwrite=False).check(source)
-    assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
+    assert (tmp_path / "out" / "zarr.json").read_text() == "old"
 
 
 def test_a_dangling_link_counts_as_an_existing_output(tmp_path: Path, source: str) -> None:
     (tmp_path / "out").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(TargetError, match="exists already"):
-        Target(tmp_path / "out", overwrite=False).check(source)
+    for overwrite in (False, True):
+        with pytest.raises(TargetError, match="exists already"):
+            Target(tmp_path / "out", overwrite).check(source)
 
 
-def test_overwrite_keeps_the_old_output_until_the_new_one_is_whole(tmp_path: Path, source: str) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("old")
+# -- what may be removed -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("marker", HIERARCHY_FILES)
+def test_overwrite_keeps_the_old_output_until_the_new_one_is_whole(
+    tmp_path: Path, source: str, marker: str
+) -> None:
+    store(tmp_path / "out", marker)
     target = Target(tmp_path / "out", overwrite=True)
     target.check(source)
     target.begin("one", {})
     (target.partial / "new").write_text("new")
-    assert names(target.path) == ["old"]
+    assert names(target.path) == [marker]
     target.finish()
     assert names(target.path) == ["new"]
     assert names(tmp_path) == ["in.ims", "out"]
 
 
-def test_overwrite_replaces_a_file_or_a_link_and_not_what_it_points_to(tmp_path: Path, source: str) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "out").symlink_to(tmp_path / "precious")
-    target = Target(tmp_path / "out", overwrite=True)
-    target.check(source)
-    target.begin("one", {})
-    target.finish()
-    assert (tmp_path / "precious").is_dir()
+def test_overwrite_replaces_an_empty_folder(tmp_path: Path, source: str) -> None:
+    (tmp_path / "out").mkdir()
+    replace(Target(tmp_path / "out", overwrite=True), source)
+    assert names(tmp_path / "out") == ["new"]
+
+
+def test_overwrite_replaces_a_link_to_a_store_and_not_what_it_points_to(tmp_path: Path, source: str) -> None:
+    store(tmp_path / "precious")
+    (tmp_path / "out").symlink_to("precious")
+    replace(Target(tmp_path / "out", overwrite=True), source)
+    assert names(tmp_path / "precious") == ["zarr.json"]
     assert not (tmp_path / "out").is_symlink()
+    assert names(tmp_path) == ["in.ims", "out", "precious"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("kind", ["file", "folder", "link to a file", "link to a folder"])
+def test_what_is_no_store_is_never_replaced(tmp_path: Path, source: str, kind: str, overwrite: bool) -> None:
+    kept = tmp_path / ("out" if "link" not in kind else "kept")
+    if "folder" in kind:
+        kept.mkdir()
+        kept /= "thesis.txt"
+    kept.write_text("years of work")
+    if "link" in kind:
+        (tmp_path / "out").symlink_to("kept")
+    with pytest.raises(TargetError, match="is not an OME-Zarr store; choose another name"):
+        replace(Target(tmp_path / "out", overwrite), source)
+    assert kept.read_text() == "years of work"
+
+
+def test_what_has_a_name_like_that_of_the_old_output_is_left_alone(tmp_path: Path, source: str) -> None:
+    store(tmp_path / "out")
+    mine = [tmp_path / "out.replaced", tmp_path / ".out.replaced-00000000"]
+    for path in mine:
+        path.write_text("mine")
+    replace(Target(tmp_path / "out", overwrite=True), source)
+    assert [path.read_text() for path in mine] == ["mine", "mine"]
+    assert names(tmp_path / "out") == ["new"]
+    assert len(names(tmp_path)) == 4
+
+
+def test_what_appears_during_the_conversion_is_not_replaced(tmp_path: Path, source: str) -> None:
+    target = Target(tmp_path / "out", overwrite=False)
+    target.check(source)
+    with target:
+        target.begin("one", {})
+        (tmp_path / "out").write_text("mine")
+        with pytest.raises(TargetError, match=r"is not an OME-Zarr.*the finished store is .*out\.partial"):
+            target.finish()
+    assert (tmp_path / "out").read_text() == "mine"
+    assert names(target.partial) == [PLAN_FILE]
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, fails: Callable[[Path], bool], error: BaseException) -> None:
+    rename = Path.rename
+
+    def renamed(self: Path, target: Path) -> Path:
+        if fails(self):
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), KeyboardInterrupt()])
+def test_the_old_output_is_put_back_where_the_new_one_cannot_be_named(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    store(tmp_path / "out")
+    failing(monkeypatch, lambda path: path.name == "out.partial", error)
+    with pytest.raises((WriteError, KeyboardInterrupt)) as caught:
+        replace(Target(tmp_path / "out", overwrite=True), source)
+    if isinstance(caught.value, WriteError):
+        assert str(caught.value) == (
+            f"{tmp_path}/out: cannot be given its name: Permission denied; the finished store is "
+            f"{tmp_path}/out.partial, the old output is back in its place"
+        )
+    assert names(tmp_path) == ["in.ims", "out", "out.partial"]
+    assert names(tmp_path / "out") == ["zarr.json"]
+
+
+def test_an_old_output_that_cannot_be_put_back_is_named(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path / "out")
+    failing(monkeypatch, lambda path: path.name != "out", PermissionError(13, "Permission denied"))
+    with pytest.raises(WriteError, match="the old output is") as caught:
+        replace(Target(tmp_path / "out", overwrite=True), source)
+    old = Path(str(caught.value).rpartition(" ")[2])
+    assert names(old) == ["zarr.json"]
+
+
+# -- what is not a place for an output ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -82,31 +189,189 @@ def test_the_input_is_never_overwritten(tmp_path: Path, source: str, overwrite: 
         Target(tmp_path / "link", overwrite).check(source)
 
 
+@pytest.mark.parametrize("given", ["o4.partial", "o4.partial/in.ims", "o4.partial/link.ims"])
+def test_the_input_is_not_where_the_work_will_be(tmp_path: Path, source: str, given: str) -> None:
+    path = tmp_path / given
+    path.parent.mkdir(exist_ok=True)
+    if path.name == "link.ims":
+        path.symlink_to(source)
+    else:
+        path.write_text("pixels")
+    with pytest.raises(TargetError, match=r"o4\.partial: is, or holds, the input"):
+        Target(tmp_path / "o4", overwrite=True).check(str(path))
+
+
+def test_a_path_in_a_circle_of_links_is_an_error_in_one_line(tmp_path: Path, source: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(TargetError, match="exists already"):
+        Target(tmp_path / "loop", overwrite=True).check(source)
+    target = Target(tmp_path / "loop" / "out", overwrite=True)
+    target.check(source)
+    with pytest.raises(WriteError, match="Too many levels of symbolic links"):
+        target.begin("one", {})
+
+
+@pytest.mark.parametrize("name", ["out\udcff", "a\udcff/out", "out\0"])
+def test_a_name_that_is_not_utf8_is_refused_early(source: str, name: str) -> None:
+    with pytest.raises(TargetError, match=r"(udcff|x00).*is not a name in UTF-8") as caught:
+        Target(Path(name), overwrite=False).check(source)
+    str(caught.value).encode()
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "a/.."])
+def test_an_output_needs_a_name(source: str, name: str) -> None:
+    with pytest.raises(TargetError, match="needs a name"):
+        Target(Path(name), overwrite=True).check(source)
+
+
+# -- the partial store -------------------------------------------------------------------------------------
+
+
 def test_an_equal_plan_takes_up_what_is_there(tmp_path: Path) -> None:
-    target = Target(tmp_path / "out", overwrite=False)
-    target.begin("one", {})
-    (target.partial / "chunk").write_text("pixels")
-    assert target.begin("one", {})
+    with Target(tmp_path / "out", overwrite=False) as target:
+        target.begin("one", {})
+        (target.partial / "chunk").write_text("pixels")
+    with Target(tmp_path / "out", overwrite=False) as target:
+        assert target.begin("one", {})
     assert (target.partial / "chunk").is_file()
 
 
-@pytest.mark.parametrize("left", ["plan", "no plan", "rubbish", "list"])
+@pytest.mark.parametrize("left", ["plan", "rubbish", "list", "nothing"])
 def test_another_partial_store_is_refused_unless_overwritten(tmp_path: Path, left: str) -> None:
-    target = Target(tmp_path / "out", overwrite=False)
-    target.begin("one", {})
+    with Target(tmp_path / "out", overwrite=False) as target:
+        target.begin("one", {})
     match left:
-        case "no plan":
-            (target.partial / PLAN_FILE).unlink()
         case "rubbish":
             (target.partial / PLAN_FILE).write_bytes(b"\xff\x00")
         case "list":
             (target.partial / PLAN_FILE).write_text("[1]")
+        case "nothing":
+            (target.partial / PLAN_FILE).write_text("")
     (target.partial / "chunk").write_text("pixels")
-    with pytest.raises(TargetError, match="left by another conversion"):
+    with target, pytest.raises(TargetError, match="left by another conversion"):
         target.begin("two", {})
     assert (target.partial / "chunk").is_file()
-    assert not Target(tmp_path / "out", overwrite=True).begin("two", {})
-    assert names(target.partial) == [PLAN_FILE]
+    with Target(tmp_path / "out", overwrite=True) as target:
+        assert not target.begin("two", {})
+        assert names(target.partial) == [PLAN_FILE]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_has_the_name_of_the_partial_store_and_is_none_stays(tmp_path: Path, kind: str) -> None:
+    partial = tmp_path / "out.partial"
+    match kind:
+        case "folder":
+            partial.mkdir()
+            (partial / "thesis.txt").write_text("years of work")
+        case "file":
+            partial.write_text("years of work")
+        case "link":
+            (tmp_path / "elsewhere").mkdir()
+            partial.symlink_to("elsewhere")
+    for overwrite in (False, True):
+        with pytest.raises(TargetError, match=r"out\.partial: is not an unfinished conversion"):
+            Target(tmp_path / "out", overwrite).begin("one", {})
+    if kind == "link":
+        assert names(tmp_path / "elsewhere") == []
+    else:
+        text = partial / "thesis.txt" if kind == "folder" else partial
+        assert text.read_text() == "years of work"
+
+
+def test_a_run_that_ended_before_it_wrote_its_plan_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    with Target(tmp_path / "out", overwrite=False) as target:
+        target.partial.mkdir()
+        assert not target.begin("one", {})
+    (target.partial / PLAN_FILE).write_text("")
+    with Target(tmp_path / "out", overwrite=False) as target:
+        assert not target.begin("two", {})
+
+
+# -- one run at a time -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("digest", ["one", "two"])
+def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path: Path, overwrite: bool, digest: str) -> None:
+    second = Target(tmp_path / "out", overwrite)
+    with Target(tmp_path / "out", overwrite=False) as first:
+        first.begin("one", {})
+        (first.partial / "chunk").write_text("pixels")
+        with pytest.raises(TargetError, match=r"out\.partial: another run is writing it"):
+            second.begin(digest, {})
+        assert (first.partial / "chunk").is_file()
+    with second:
+        assert second.begin("one", {})
+
+
+def test_the_lock_is_gone_after_a_failure_to_begin(tmp_path: Path) -> None:
+    with Target(tmp_path / "out", overwrite=False) as target:
+        target.begin("one", {})
+    refused = Target(tmp_path / "out", overwrite=False)
+    with pytest.raises(TargetError, match="left by another conversion"):
+        refused.begin("two", {})
+    with Target(tmp_path / "out", overwrite=False) as target:
+        assert target.begin("one", {})
+
+
+def test_a_process_that_died_keeps_no_lock(tmp_path: Path) -> None:
+    code = f"""
+import pathlib
+from ngff_convert.commit import Target
+target = Target(pathlib.Path({str(tmp_path / "out")!r}), False)
+target.begin("one", {{}})
+print("begun", flush=True)
+input()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"begun\n"
+        with pytest.raises(TargetError, match="another run is writing it"):
+            Target(tmp_path / "out", overwrite=False).begin("one", {})
+        other.kill()
+    with Target(tmp_path / "out", overwrite=False) as target:
+        assert target.begin("one", {})
+
+
+def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Target(tmp_path / "out", overwrite=True) for _ in range(2))
+    lock = commit._lock
+
+    def finished_just_before(handle: int) -> bool:
+        monkeypatch.setattr(commit, "_lock", lock)
+        first.finish()
+        return lock(handle)
+
+    with first, second:
+        first.begin("one", {})
+        store(first.partial / "0")
+        (first.partial / "zarr.json").write_text("{}")
+        monkeypatch.setattr(commit, "_lock", finished_just_before)
+        assert not second.begin("one", {})
+        assert names(tmp_path / "out") == ["0", "zarr.json"]
+        assert names(second.partial) == [PLAN_FILE]
+
+
+def test_without_locks_there_is_none(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "fcntl", None)
+    first, second = (Target(tmp_path / "out", overwrite=False) for _ in range(2))
+    assert not first.begin("one", {})
+    assert second.begin("one", {})
+    first.finish()
+    assert names(tmp_path / "out") == []
+
+
+def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(_handle: int, _operation: int) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with Target(tmp_path / "out", overwrite=False) as target:
+        assert not target.begin("one", {})
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_damaged_files_leave_nothing(tmp_path: Path, name: str, error: type[Exce
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_sample_file(tmp_path: Path) -> None:
+    sample = Path(__file__).parents[1] / "sample_data" / "cells_c2_t3.ims"
+    convert(sample, tmp_path / "out")
+    found = levels(tmp_path / "out", "0.5")
+    assert sha256(found[0]) == "0fd50e4048a5c629017dc45d5334003c5ce64bd433567e7cd35e731203d4330b"
+    assert_means(found)
+    assert_valid(tmp_path / "out", tmp_path / "out")
+
+
 # -- options -----------------------------------------------------------------------------------------------
 
 SHAPE = (3, 2, 20, 150, 140)
@@ -228,7 +237,7 @@ def test_a_crop_is_where_it_was(source: Path, tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(pixels[0], coded_pixels(SHAPE)[1:3, 1:2, 3:19, :100, 20:])
     assert_means(pixels)
-    assert transformations(found, 0)[1] == [0, 0, 10.25 + 3 * 0.5, -4.875, 0.125 + 20 * 0.25]
+    assert transformations(found, 0)[1] == [10, 0, 10.25 + 3 * 0.5, -4.875, 0.125 + 20 * 0.25]
     assert [c["label"] for c in found["omero"]["channels"]] == ["GFP"]
 
 
@@ -281,6 +290,7 @@ def test_dtype_is_changed_where_every_value_fits(source: Path, tmp_path: Path) -
     np.testing.assert_array_equal(pixels[0], coded_pixels(SHAPE).astype("float32"))
     with pytest.raises(OptionError, match="--dtype uint8: values from"):
         convert(source, tmp_path / "narrow", Options(dtype="uint8"))
+    assert not list(tmp_path.glob("narrow*")), "what can never be finished is not kept"
 
 
 def test_one_image_can_be_numbered_below_the_root(source: Path, tmp_path: Path) -> None:

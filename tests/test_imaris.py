@@ -20,20 +20,24 @@ from data_folder import data_file, data_names
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import UNKNOWN, Calibration, Channel
-from ngff_convert.readers import imaris_layout
+from ngff_convert.readers.contract import HEAD_BYTES
 from ngff_convert.readers.imaris import ImarisReader
-from ngff_convert.readers.imaris_attributes import decode_text, number, numbers, unescape
 from ngff_convert.readers.imaris_metadata import (
     calibration,
     channels,
     color,
+    decode_text,
     histogram_window,
+    number,
+    numbers,
     time_stamps,
+    unescape,
 )
+from ngff_convert.readers.imaris_source import missing_in_words
 from ngff_convert.testing import check_reader, coded_pixels, write_ims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -115,7 +119,7 @@ def check_written_metadata(image: Image, truth: dict[str, Any], finished: bool) 
         assert entries.items() <= image.original_metadata[section].items()
 
 
-def check_warnings(warnings: tuple[str, ...], expected: list[str]) -> None:
+def check_warnings(warnings: Sequence[str], expected: list[str]) -> None:
     assert len(warnings) == len(expected), warnings
     for line, beginning in zip(warnings, expected, strict=True):
         assert line.startswith(beginning)
@@ -205,7 +209,7 @@ def test_the_contract_is_kept_on_real_files(name: str) -> None:
 
 def head_of(path: Path) -> bytes:
     with path.open("rb") as stream:
-        return stream.read(4096)
+        return stream.read(HEAD_BYTES)
 
 
 def test_files_are_recognised_by_layout_or_suffix(tmp_path: Path) -> None:
@@ -258,10 +262,10 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "nothing.ims", "w") as file:
         file.create_group("DataSet/ResolutionLevel 0")
     for name, kind, words in (
-        ("none.ims", ReadError, "no such file"),
-        ("empty.ims", ReadError, "the file is empty"),
-        (".", ReadError, "is a folder"),
-        ("pipe.ims", ReadError, "is no regular file"),
+        ("none.ims", ReadError, "No such file; check its name"),
+        ("empty.ims", ReadError, r"is empty \(0 bytes\); copy it again"),
+        (".", UnsupportedInput, "is a folder; give a file"),
+        ("pipe.ims", ReadError, "is a pipe, a socket or a device; give a regular file"),
         ("text.ims", UnsupportedInput, "not an Imaris file"),
         ("nothing.ims", UnsupportedInput, "no pixels in the layout of Imaris"),
     ):
@@ -302,7 +306,7 @@ def opened(path: Path) -> tuple[Image, tuple[str, ...]]:
     """Open a file, read every voxel of its first image once, and return that image and the warnings."""
     with READER.open(str(path)) as source:
         assert (source.images[0].pixels[...] == TRUTH).all()
-        return source.images[0], source.warnings
+        return source.images[0], tuple(source.warnings)
 
 
 def set_text(group: Any, **texts: str) -> None:
@@ -404,7 +408,7 @@ def test_gaps_in_time_and_channels_are_zeros_with_one_warning(made: Callable[...
 
 def test_many_gaps_are_named_compactly() -> None:
     gaps = frozenset((t, 0) for t in range(0, 100, 2))
-    assert imaris_layout.describe_missing(gaps, 2).endswith("TimePoint 18/Channel 0 and 40 more")
+    assert missing_in_words(gaps, 2).endswith("TimePoint 18/Channel 0 and 40 more")
 
 
 def test_an_absurd_group_number_is_an_error(made: Callable[..., Path]) -> None:
@@ -753,6 +757,15 @@ def test_calibration(
     found = calibration(sections, (2, 2, 4), None, noted)
     assert (found.zyx, found.unit, found.origin_zyx) == expected
     check_warnings(tuple(noted), warnings)
+
+
+@pytest.mark.parametrize("limits", [("-1.7e308", "1.7e308"), ("0", "5e-324")])
+def test_extents_beyond_what_floats_hold_make_no_voxel_size(limits: tuple[str, str]) -> None:
+    noted: list[str] = []
+    n_voxels = 1 if limits[0] != "0" else 4
+    found = calibration(extents("mm", "0", "4", "0", "2", *limits), (n_voxels, 2, 4), None, noted)
+    assert (found.zyx, found.origin_zyx) == ((None, 1, 1), (None, 0.5, 0.5))
+    check_warnings(tuple(noted), [f"the extents along z, {float(limits[0]):g} to "])
 
 
 def stamped(*seconds: float, begin: datetime = datetime(2024, 1, 1)) -> dict[str, str]:

@@ -122,13 +122,15 @@ def test_each_voxel_is_written_once_and_each_write_object_by_one_job(
             assert all(len(jobs) == 1 for jobs in owners.values())
 
 
-def test_a_budget_is_used_and_kept() -> None:
+def test_all_workers_are_kept_busy_where_the_budget_allows() -> None:
     pixels = NoPixels((1, 1, 500, 4000, 4000))
-    for memory in (100 * MIB, 300 * MIB, 1000 * MIB):
-        for workers in (1, 2, 16):
-            decided = plan.build(image(pixels), Options(), Resources(workers, memory))
-            assert_sound(decided)
-            assert max(step.job_bytes for step in decided.passes) * decided.workers <= memory
+    for workers, memory in ((1, 100 * MIB), (2, 200 * MIB), (8, 400 * MIB), (16, 4096 * MIB)):
+        decided = plan.build(image(pixels), Options(), Resources(workers, memory))
+        assert_sound(decided)
+        assert decided.workers == workers
+        # A region is grown until one twice as large would be too much, for the budget or at all.
+        room = min(memory / workers, 3 * plan.REGION_BYTES)
+        assert decided.passes[0].job_bytes > room / 4
 
 
 def test_regions_shrink_before_workers_are_given_up() -> None:
@@ -277,4 +279,69 @@ def test_small_time_points_share_a_region() -> None:
     pixels = NoPixels((10_000, 4, 1, 64, 64), chunks=(1, 1, 1, 64, 64))
     decided = plan.build(image(pixels), Options(), Resources(2, 1024 * MIB))
     assert decided.passes[0].n_regions < 100
+    assert_sound(decided)
+
+
+def test_shards_of_lower_levels_belong_to_one_region() -> None:
+    """Regions of 512 voxels at level 1 cannot own shards of 192, so those are made of 64."""
+    pixels = NoPixels((1, 1, 1544, 2593, 2995))
+    chosen = Options(chunks=(64, 64, 64), shards=(192, 192, 192))
+    decided = plan.build(image(pixels, (1.0, 1.0, 1.0)), chosen, Resources(2, 4096 * MIB))
+    assert decided.levels[0].shards == (1, 1, 192, 192, 192)
+    assert_sound(decided)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 2), *[st.integers(1, 3000)] * 3),
+    chunks=st.tuples(*[st.integers(16, 200)] * 3),
+    times=st.tuples(*[st.integers(1, 5)] * 3),
+    source=st.tuples(*[st.integers(1, 700)] * 3),
+    memory=st.integers(100, 8000),
+)
+def test_chosen_chunks_and_shards_make_sound_plans(
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    times: tuple[int, ...],
+    source: tuple[int, ...],
+    memory: int,
+) -> None:
+    shards = tuple(c * n for c, n in zip(chunks, times, strict=True))
+    pixels = NoPixels(shape, "uint16", (1, 1, *source))
+    try:
+        decided = plan.build(image(pixels), Options(chunks=chunks, shards=shards), Resources(3, memory * MIB))
+    except MemoryBudgetError:
+        return
+    assert_sound(decided)
+
+
+@pytest.mark.parametrize(
+    "chunks", [(1, 4096, 4096), (1, 2300, 2300), (128, 1024, 1024), (1, 1, 4096), (1, 32, 32)]
+)
+def test_whatever_the_source_grid_its_chunks_are_decoded_once(chunks: tuple[int, ...]) -> None:
+    pixels = NoPixels((1, 1, 256, 4096, 4096), chunks=(1, 1, *chunks))
+    decided = plan.build(image(pixels, (1.0, 1.0, 1.0)), Options(), Resources(2, 4096 * MIB))
+    assert decided.passes[0].decoded_twice == 0
+    assert_sound(decided)
+
+
+def test_chosen_chunks_across_large_source_chunks_take_the_memory_there_is() -> None:
+    pixels = NoPixels((1, 1, 256, 2048, 2048), chunks=(1, 1, 1, 2048, 2048))
+    chosen = Options(chunks=(16, 64, 64))
+    roomy = plan.build(image(pixels), chosen, Resources(2, 4096 * MIB))
+    assert roomy.passes[0].decoded_twice == 0
+    tight = plan.build(image(pixels), chosen, Resources(2, 200 * MIB))
+    assert tight.passes[0].decoded_twice > 0
+
+
+def test_a_source_chunk_that_does_not_fit_is_named_as_the_cause() -> None:
+    pixels = NoPixels((1, 1, 512, 2048, 2048), chunks=(1, 1, 512, 2048, 2048))
+    with pytest.raises(MemoryBudgetError, match="the source's chunks of 4096 MiB are decoded whole"):
+        plan.build(image(pixels), Options(), Resources(2, 4096 * MIB))
+
+
+def test_tiny_chunks_are_counted_with_what_each_of_them_costs() -> None:
+    pixels = NoPixels((1, 1, 64, 512, 512))
+    decided = plan.build(image(pixels), Options(chunks=(1, 1, 1)), Resources(2, 1024 * MIB))
+    step = decided.passes[0]
+    assert step.job_bytes > prod(step.region) * plan.CHUNK_TASK_BYTES
     assert_sound(decided)

@@ -25,7 +25,7 @@ def test_the_pyramid_ends_where_y_and_x_fit(
 
 
 @given(shape=SHAPES, voxel=VOXELS, limit=LIMITS)
-def test_each_step_halves_an_axis_that_is_larger_than_its_limit(
+def test_each_step_halves_an_axis_that_is_open_or_stays_square_with_one(
     shape: tuple[int, ...], voxel: tuple[float | None, ...], limit: tuple[int, ...]
 ) -> None:
     factors = levels(shape, voxel, limit)
@@ -34,8 +34,9 @@ def test_each_step_halves_an_axis_that_is_larger_than_its_limit(
         assert steps[:2] == [1, 1]
         assert set(steps[2:]) <= {1, 2}
         assert 2 in steps
-        sizes = level_shape(shape, before)[2:]
-        assert all(step == 1 or n > end for step, n, end in zip(steps[2:], sizes, limit, strict=True))
+        z, y, x = level_shape(shape, before)[2:]
+        assert steps[2] == 1 or z > limit[0]
+        assert y > limit[1] or x > limit[2]
 
 
 @given(shape=SHAPES, limit=LIMITS, count=st.integers(1, 12))
@@ -83,3 +84,8 @@ def test_given_factors_are_taken_and_the_last_one_repeats() -> None:
 def test_factors_that_shrink_nothing_any_more_end_the_pyramid() -> None:
     factors = levels((1, 1, 3, 1000, 1000), (1.0, 1.0, 1.0), (1, 1, 1), steps=[(2, 1, 1)])
     assert [f[2:] for f in factors] == [(1, 1, 1), (2, 1, 1), (4, 1, 1)]
+
+
+def test_square_pixels_stay_square_until_both_axes_fit() -> None:
+    factors = levels((1, 1, 5, 901, 1203), (1.0, 0.3, 0.3), (5, 256, 256))
+    assert [f[2:] for f in factors] == [(1, 1, 1), (1, 2, 2), (1, 4, 4), (1, 8, 8)]

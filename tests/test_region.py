@@ -33,13 +33,14 @@ def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "REGION_BYTES", region_bytes)
         decided = plan.build(image(pixels, (1.0, 1.0, 1.0)), options, Resources(2, 1 << 28))
-    sink = Sink(str(folder), decided.ngff_version, decided.axes, 2)
-    sink.create(decided)
-    for step in decided.passes:
-        task = PassTask(step, pixels, sink, decided.dtype, decided.method)
-        for _ in engine.run(task, step.n_regions, 2):
-            pass
-    sink.close()
+    with Sink(str(folder), decided.ngff_version, decided.axes, 2) as sink:
+        sink.create(decided)
+        for step in decided.passes:
+            source = pixels if step.native else None
+            for _ in engine.run(
+                PassTask(step, source, sink, decided.dtype, decided.method), step.n_regions, 2
+            ):
+                pass
     return [np.asarray(zarr.open_array(folder / str(k), mode="r")[...]) for k in range(len(decided.levels))]
 
 
@@ -117,6 +118,14 @@ def test_values_that_fit_are_cast(values: NDArray[Any], dtype: str) -> None:
 def test_values_that_do_not_fit_are_refused(values: NDArray[Any], dtype: str) -> None:
     with pytest.raises(OptionError, match=f"--dtype {dtype}: "):
         cast_exactly(values, np.dtype(dtype), BOX)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_called_so(value: float) -> None:
+    with pytest.raises(
+        OptionError, match=r"NaN or infinity.* has no place in an integer type; choose a float"
+    ):
+        cast_exactly(np.array([1.0, value]), np.dtype("uint16"), BOX)
 
 
 def test_floats_are_rounded_to_the_nearest_integer() -> None:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import os
+import socket
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.readers import registry
+from ngff_convert.readers.imaris import ImarisReader
 from ngff_convert.testing import coded_pixels, write_ims
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -78,6 +83,84 @@ def test_missing_empty_and_folder(tmp_path: Path) -> None:
         registry.pick(str(tmp_path))
     with pytest.raises(ReadError, match="embedded null"):
         registry.pick("a\0b")
+
+
+@pytest.mark.parametrize("name", ["pipe", "socket", "/dev/zero"])
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for look in (registry.pick, ImarisReader().open):
+            with pytest.raises(ReadError, match=f"{name}: is a pipe, a socket or a device; give a regular"):
+                look(name)
+
+
+class Whole:
+    """A plugin that works, but for what its subclasses break."""
+
+    name = "whole"
+    description = "for tests"
+    suffixes = (".xyz",)
+
+    def can_read(self, path: str, head: bytes) -> bool:
+        raise RuntimeError("it promised not to")
+
+    def open(self, path: str) -> Any:
+        raise AssertionError("picking does not open")
+
+
+class Raises(Whole):
+    def __init__(self) -> None:
+        raise RuntimeError("no licence\nfound")
+
+
+class Imposter(Whole):
+    name = "imaris"
+
+
+class Nameless:
+    pass
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    entries = {
+        "absent": "no_such_package:Reader",
+        "an imposter": f"{__name__}:Imposter",
+        "imaris": "ngff_convert.readers.imaris:ImarisReader",
+        "nameless": f"{__name__}:Nameless",
+        "raises": f"{__name__}:Raises",
+        "whole": f"{__name__}:Whole",
+    }
+    found = [EntryPoint(name, value, registry.GROUP) for name, value in entries.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda **_: found)
+    registry._installed.cache_clear()
+    yield
+    registry._installed.cache_clear()
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_broken_plugin_breaks_nothing_else(tmp_path: Path) -> None:
+    assert list(registry.readers()) == ["imaris", "whole"]
+    assert isinstance(registry.readers()["imaris"], ImarisReader)
+    broken = registry.broken()
+    for name, words in {
+        "absent": "no_such_package:Reader cannot be used: ModuleNotFoundError: No module named",
+        "an imposter": "another reader is called 'imaris'",
+        "nameless": "AttributeError",
+        "raises": "Raises cannot be used: RuntimeError: no licence found",
+    }.items():
+        assert words in broken.pop(name)
+    assert not broken
+    write_ims(tmp_path / "a.xyz", coded_pixels((1, 1, 2, 8, 8)))
+    assert registry.pick(str(tmp_path / "a.xyz")).name == "imaris"  # although `whole` raises when asked
+    with pytest.raises(
+        OptionError, match=r"--reader raises: .* no licence found; repair or remove that plugin"
+    ):
+        registry.pick("x", "raises")
 
 
 def test_the_built_in_reader_is_found_by_its_entry_point(tmp_path: Path) -> None:

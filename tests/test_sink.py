@@ -29,8 +29,8 @@ SHAPE = (2, 2, 9, 40, 50)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "image"
-    Sink("", "0.5", "", 1).close()
+    with Sink("", "0.5", "", 1):
+        yield tmp_path / "image"
 
 
 def decide(dtype: str = "uint16", shape: tuple[int, ...] = SHAPE, **settings: Any) -> WritePlan:
@@ -197,7 +197,8 @@ def test_a_missing_or_different_level_is_found(root: Path) -> None:
     sink.check(decided)
     with pytest.raises(VerificationError, match="should be"):
         sink.check(decide(chunks=(4, 8, 16)))
-    sink.close()
+    with sink:
+        pass
     (root / "0" / "zarr.json").unlink()
     with pytest.raises(VerificationError, match="image/0: cannot be opened"):
         sink.check(decided)

@@ -13,14 +13,19 @@ A reader recognises a format and opens files of it. It is responsible for
 
 It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
 Options of a reader go to its constructor. Readers are found through the entry points of the group
-``ngff_convert.readers``; the built-in ones are too. `ngff_convert.testing.check_reader` tests a reader.
+``ngff_convert.readers``; the built-in ones are too. `read_head` and `open_file` refuse what is no file.
+`ngff_convert.testing.check_reader` tests a reader.
 """
 
 from __future__ import annotations
 
+import os
+import stat
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
 from ngff_convert.model import Box, Shape
 
 if TYPE_CHECKING:
@@ -31,6 +36,49 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Image
+
+HEAD_BYTES = 4096
+"""What `Reader.can_read` is given of a file; all of it where the file is shorter."""
+
+
+def read_head(path: str) -> bytes:
+    """Read the first `HEAD_BYTES` of a file; raises what `open_file` does."""
+    descriptor = open_file(path)
+    try:
+        return os.pread(descriptor, HEAD_BYTES, 0)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; copy it again") from error
+    finally:
+        os.close(descriptor)
+
+
+def open_file(path: str) -> int:
+    """Open a file for reading, never waiting for anybody, and return its descriptor.
+
+    Raises
+    ------
+    ReadError
+        It is missing, empty, not to be read by this user, or a pipe, a socket or a device.
+    UnsupportedInput
+        It is a folder.
+    """
+    try:
+        status = Path(path).stat()  # first, because opening a device may do something
+        if stat.S_ISDIR(status.st_mode):
+            raise UnsupportedInput(f"{path}: is a folder; give a file")
+        if not stat.S_ISREG(status.st_mode):
+            raise ReadError(f"{path}: is a pipe, a socket or a device; give a regular file")
+        if not status.st_size:
+            raise ReadError(f"{path}: is empty (0 bytes); copy it again")
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ConversionError:
+        raise
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: No such file; check its name") from error
+    except PermissionError as error:
+        raise ReadError(f"{path}: no permission to read it; ask its owner for it") from error
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 class Source(Protocol):

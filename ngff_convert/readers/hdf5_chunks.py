@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h5py
 import numpy as np
 
-from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.errors import ReadError
 from ngff_convert.readers.hdf5_files import Place, damage_named, locate
-from ngff_convert.readers.hdf5_filters import BUILT_INTO_HDF5, DECODERS, Filter, check_size, decode, scratch
+from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode, require, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +35,12 @@ READ_AT_ONCE = 4 * 2**20
 
 GAP_READ_OVER = 32 * 2**10
 """Bytes between two chunks that are read and dropped rather than skipped by another call."""
+
+ROW_GAP_READ_OVER = 8 * 2**10
+"""The same between rows: a call for one takes as long as reading 11 KiB more out of the page cache."""
+
+BATCH = 1024
+"""So many chunks are described as objects at a time."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,13 +67,15 @@ class ChunkTable:
         """Memory it takes."""
         return sum(column.nbytes for column in (self.number, self.offset, self.size, self.mask))
 
-    def find(self, numbers: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
-        """Return offset, size and mask of each chunk; offset -1 where it was never written."""
-        if not self.number.size:
-            return ([-1] * numbers.size,) * 3
-        rows = np.searchsorted(self.number, numbers).clip(max=self.number.size - 1)
-        offset = np.where(self.number[rows] == numbers, self.offset[rows], -1)
-        return offset.tolist(), self.size[rows].tolist(), self.mask[rows].tolist()
+    def within(
+        self, first: NDArray[np.int64], stop: NDArray[np.int64], grid: Sequence[int]
+    ) -> NDArray[np.int64]:
+        """Return the rows of the chunks in a box of the grid, in the order in which they lie in the file."""
+        steps = [np.arange(a, b) * n for a, b, n in zip(first, stop, _strides(grid), strict=True)]
+        numbers: NDArray[np.int64] = reduce(np.add.outer, steps).reshape(-1)
+        rows: NDArray[np.int64] = np.searchsorted(self.number, numbers)
+        rows = rows[np.take(self.number, rows, mode="clip") == numbers] if self.number.size else rows[:0]
+        return rows[np.argsort(self.offset[rows])]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -127,21 +136,36 @@ def inspect(files: Hdf5Files, path: str, name: str, *, with_table: bool = False)
     place = locate(files, path, name)
     if place is None:
         return None
-    with files.using(place.path) as file, damage_named(f"{place.path}: {place.name}"):
-        return _inspect(file, place, with_table)
+    with files.object(place) as dataset:
+        if not isinstance(dataset, h5py.Dataset):
+            raise TypeError("it is no dataset")
+        if dataset.shape is None:
+            raise TypeError("it is a dataset without a shape")
+        properties = dataset.id.get_create_plist()
+        steps = map(properties.get_filter, range(properties.get_nfilters()))
+        filters = tuple(Filter(code, tuple(values)) for code, _, values, _ in steps)
+        layout = _layout(dataset, properties, filters)
+        return Storage(
+            place=place,
+            shape=dataset.shape,
+            dtype=dataset.dtype,
+            chunks=dataset.chunks,
+            filters=filters,
+            fill=dataset.fillvalue,
+            layout=layout,
+            offset=dataset.id.get_offset() if layout == "contiguous" else None,
+            table=_chunk_table(dataset) if with_table and layout == "chunked" else None,
+        )
 
 
 def storage_of(files: Hdf5Files, path: str, name: str) -> Storage | None:
     """Return how a dataset is stored, with its chunk table, which is built once and kept a while."""
-    key = Place(path, name)
-    storage: Storage | None = files.cache.get(key)
-    if storage is None:
-        with files.cache.building:
-            storage = files.cache.get(key)
-            if storage is None:
-                storage = inspect(files, path, name, with_table=True)
-                if storage is not None:
-                    files.cache.put(key, storage, 1000 + (storage.table.nbytes if storage.table else 0))
+
+    def make() -> tuple[Storage | None, int]:
+        storage = inspect(files, path, name, with_table=True)
+        return storage, 1000 + (storage.table.nbytes if storage and storage.table else 0)
+
+    storage: Storage | None = files.cache.get(Place(path, name), make)
     return storage
 
 
@@ -168,45 +192,17 @@ def read_box(files: Hdf5Files, storage: Storage, start: Sequence[int], out: NDAr
         It takes a filter that is not installed.
     """
     with files.using(storage.place.path) as file:
-        if storage.layout == "library" or (storage.layout == "chunked" and storage.table is None):
-            _read_by_library(file, storage, start, out)
-        elif storage.table is not None:
+        if storage.table is not None:
             _read_chunked(file, storage, storage.table, start, out)
+        elif storage.layout != "contiguous":
+            _read_by_library(file, storage, start, out)
         elif storage.offset is None:
             out[...] = storage.fill
         else:
             _read_contiguous(file, storage, storage.offset, start, out)
 
 
-def _inspect(file: OpenFile, place: Place, with_table: bool) -> Storage:
-    dataset = file.h5[place.name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise TypeError("it is no dataset")
-    if dataset.shape is None:
-        raise TypeError("it is a dataset without a shape")
-    properties = dataset.id.get_create_plist()
-    filters = tuple(
-        Filter(code, tuple(values))
-        for code, _, values, _ in map(properties.get_filter, range(properties.get_nfilters()))
-    )
-    layout = _layout(file, dataset, properties, filters)
-    table = None
-    if with_table and layout == "chunked":
-        table = _chunk_table(dataset.id, dataset.shape, dataset.chunks)
-    return Storage(
-        place=place,
-        shape=dataset.shape,
-        dtype=dataset.dtype,
-        chunks=dataset.chunks,
-        filters=filters,
-        fill=dataset.fillvalue,
-        layout=layout,
-        offset=dataset.id.get_offset() if layout == "contiguous" else None,
-        table=table,
-    )
-
-
-def _layout(file: OpenFile, dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str:  # noqa: ANN401
+def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str:  # noqa: ANN401
     """Return how to read it: ``"library"`` unless everything about it is known to be plain."""
     plain_numbers = (
         dataset.dtype.kind in "iuf"
@@ -215,7 +211,7 @@ def _layout(file: OpenFile, dataset: Any, properties: Any, filters: tuple[Filter
         and dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
     )
     # Older versions of HDF5 leave the user block out of the offsets of chunks.
-    if not plain_numbers or file.h5.userblock_size or not dataset.shape or max(dataset.shape) >= 2**62:
+    if not plain_numbers or dataset.file.userblock_size or not dataset.shape or max(dataset.shape) >= 2**62:
         return "library"
     layout = properties.get_layout()
     if layout == h5py.h5d.CONTIGUOUS and not properties.get_external_count():
@@ -225,7 +221,7 @@ def _layout(file: OpenFile, dataset: Any, properties: Any, filters: tuple[Filter
     return "library"
 
 
-def _chunk_table(dataset: Any, shape: tuple[int, ...], chunks: tuple[int, ...]) -> ChunkTable:  # noqa: ANN401
+def _chunk_table(dataset: Any) -> ChunkTable:  # noqa: ANN401
     # Flat arrays of machine numbers: a million chunks take tens of megabytes, not hundreds.
     corners, offsets, sizes, masks = array("q"), array("q"), array("q"), array("q")
 
@@ -236,9 +232,9 @@ def _chunk_table(dataset: Any, shape: tuple[int, ...], chunks: tuple[int, ...]) 
             sizes.append(chunk.size)
             masks.append(chunk.filter_mask)
 
-    dataset.chunk_iter(note)
-    grid = _grid(shape, chunks)
-    cells = np.array(corners, np.int64).reshape(-1, len(shape)) // np.array(chunks)
+    dataset.id.chunk_iter(note)
+    grid = _grid(dataset.shape, dataset.chunks)
+    cells = np.array(corners, np.int64).reshape(-1, len(grid)) // np.array(dataset.chunks)
     inside = (cells < np.array(grid)).all(axis=1)
     number = cells @ _strides(grid)
     order = np.argsort(number, kind="stable")
@@ -257,62 +253,60 @@ def _strides(grid: Sequence[int]) -> NDArray[np.int64]:
 
 
 class _Piece(NamedTuple):
-    """A chunk that a box touches: where its bytes lie, which of its voxels are wanted, where they go."""
+    """A chunk that a box touches: where its bytes lie, where its voxels go, how many before them do not."""
 
-    cell: list[int]
+    number: int
     offset: int
     size: int
     mask: int
-    inner: tuple[slice, ...]
     outer: tuple[slice, ...]
+    skipped: list[int]
 
 
 def _read_chunked(
     file: OpenFile, storage: Storage, table: ChunkTable, start: Sequence[int], out: NDArray[Any]
 ) -> None:
-    pieces = _pieces(storage, table, start, out.shape)
-    written = [piece for piece in pieces if piece.offset >= 0]
-    if len(written) < len(pieces):
-        for piece in pieces:
-            if piece.offset < 0:
-                out[piece.outer] = storage.fill
-    written.sort(key=lambda piece: piece.offset)
-    for run in _runs(written):
-        data = _fetch(file, storage, run)
-        base = run[0].offset
-        for piece in run:
-            stored = data[piece.offset - base : piece.offset - base + piece.size]
-            try:
-                _place(stored, piece, storage, out[piece.outer])
-            except (RuntimeError, ValueError, MemoryError) as error:
-                where = _where(storage, piece.cell, piece.size, piece.offset)
-                raise ReadError(f"{where} is damaged: {error or 'no memory'}") from error
+    chunks = np.array(storage.chunks, np.int64)
+    begin = np.array(start, np.int64)
+    first, stop = begin // chunks, -(-(begin + out.shape) // chunks)
+    rows = table.within(first, stop, _grid(storage.shape, storage.chunks or ()))
+    if rows.size < prod((stop - first).tolist()):
+        out[...] = storage.fill
+    # As objects, chunks take a kilobyte each: only a few are such at a time.
+    for at in range(0, rows.size, BATCH):
+        pieces = _pieces(storage, table, rows[at : at + BATCH], begin, out.shape)
+        for run in _runs(pieces):
+            data = _fetch(file, storage, run)
+            base = run[0].offset
+            for piece in run:
+                stored = data[piece.offset - base : piece.offset - base + piece.size]
+                try:
+                    _place(stored, piece, storage, out[piece.outer])
+                except (RuntimeError, ValueError, MemoryError) as error:
+                    where = _where(storage, piece)
+                    raise ReadError(f"{where} is damaged: {error or 'no memory'}; copy it again") from error
 
 
 def _pieces(
-    storage: Storage, table: ChunkTable, start: Sequence[int], shape: tuple[int, ...]
+    storage: Storage,
+    table: ChunkTable,
+    rows: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    shape: tuple[int, ...],
 ) -> list[_Piece]:
-    """List the chunks that a box touches, in C order; offset -1: never written."""
-    chunks = np.array(storage.chunks, np.int64)
-    begin = np.array(start, np.int64)
-    end = begin + shape
-    grid = _grid(storage.shape, chunks.tolist())
-    axes = [np.arange(a, b) for a, b in zip(begin // chunks, -(-end // chunks), strict=True)]
-    cells = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    corners = cells * chunks
-    first = np.maximum(begin, corners)
-    last = np.minimum(end, corners + chunks)
-    columns = (
-        cells.tolist(),
-        *table.find(cells @ _strides(grid)),
-        _slices(first - corners, last - corners),
-        _slices(first - begin, last - begin),
-    )
-    return list(map(_Piece._make, zip(*columns, strict=True)))
+    """List a batch of the chunks that a box touches."""
+    corners = _cells(storage, table.number[rows]) * np.array(storage.chunks) - begin
+    low = np.maximum(corners, 0)
+    high = np.minimum(corners + np.array(storage.chunks), shape)
+    columns = (column[rows].tolist() for column in (table.number, table.offset, table.size, table.mask))
+    outer = (tuple(map(slice, a, b)) for a, b in zip(low.tolist(), high.tolist(), strict=True))
+    return list(map(_Piece, *columns, outer, (low - corners).tolist()))
 
 
-def _slices(start: NDArray[np.int64], stop: NDArray[np.int64]) -> list[tuple[slice, ...]]:
-    return [tuple(map(slice, a, b)) for a, b in zip(start.tolist(), stop.tolist(), strict=True)]
+def _cells(storage: Storage, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the places in the grid of chunks, one row each."""
+    grid = _grid(storage.shape, storage.chunks or ())
+    return numbers[:, np.newaxis] // _strides(grid) % np.array(grid, np.int64)
 
 
 def _runs(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
@@ -330,21 +324,21 @@ def _runs(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
         yield run
 
 
-def _where(storage: Storage, cell: list[int], size: int, offset: int) -> str:
-    return f"{storage.place.path}: {storage.place.name}: chunk {tuple(cell)} ({size} bytes at {offset})"
+def _where(storage: Storage, piece: _Piece) -> str:
+    (cell,) = _cells(storage, np.array([piece.number])).tolist()
+    return f"{storage.place}: chunk {tuple(cell)} ({piece.size} bytes at {piece.offset})"
 
 
 def _fetch(file: OpenFile, storage: Storage, run: list[_Piece]) -> Bytes:
-    base = run[0].offset
     for piece in run:
         if piece.offset + piece.size > file.size:
-            where = _where(storage, piece.cell, piece.size, piece.offset)
+            where = _where(storage, piece)
             raise ReadError(f"{where} lies beyond the end of the file, {file.size} bytes; copy it again")
-    data = scratch("file", max(piece.offset + piece.size for piece in run) - base)
+    data = scratch("file", max(piece.offset + piece.size for piece in run) - run[0].offset)
     try:
-        file.read_into(base, data)
+        file.read_into(run[0].offset, data)
     except ReadError as error:
-        raise ReadError(f"{_where(storage, run[0].cell, data.size, base)}: {error}") from error
+        raise ReadError(f"{_where(storage, run[0])}: {error}") from error
     return data
 
 
@@ -356,57 +350,55 @@ def _place(stored: Bytes, piece: _Piece, storage: Storage, target: NDArray[Any])
     if piece.mask:
         steps = tuple(step for i, step in enumerate(steps) if not piece.mask >> i & 1)
     check_size(stored.size, steps, n_bytes)
-    if not steps:
-        target[...] = stored.view(storage.dtype).reshape(chunks)[piece.inner]
-    elif target.shape == chunks and target.flags.c_contiguous and target.dtype == storage.dtype:
+    whole = target.shape == chunks
+    if steps and whole and target.flags.c_contiguous and target.dtype == storage.dtype:
         decode(stored, steps, target.reshape(-1).view(np.uint8))
-    else:
+        return
+    if steps:
         block = scratch("chunk", n_bytes)
         decode(stored, steps, block)
-        target[...] = block.view(storage.dtype).reshape(chunks)[piece.inner]
+        stored = block
+    voxels = stored.view(storage.dtype).reshape(chunks)
+    wanted = () if whole else tuple(slice(a, a + n) for a, n in zip(piece.skipped, target.shape, strict=True))
+    target[...] = voxels[wanted]
 
 
 def _read_contiguous(
     file: OpenFile, storage: Storage, offset: int, start: Sequence[int], out: NDArray[Any]
 ) -> None:
-    """Read row by row, as many rows at once as lie one after another and fit `READ_AT_ONCE`."""
+    """Read runs of rows up to `READ_AT_ONCE`; one by one where much lies between what is wanted of them."""
     shape = (1, *storage.shape)
     begin = (0, *start)
     out = out[np.newaxis]
     itemsize = storage.dtype.itemsize
     if offset + prod(shape) * itemsize > file.size:
         raise ReadError(
-            f"{storage.place.path}: {storage.place.name}: {prod(shape) * itemsize} bytes at {offset} "
+            f"{storage.place}: {prod(shape) * itemsize} bytes at {offset} "
             f"lie beyond the end of the file, {file.size} bytes; copy it again"
         )
     steps = _strides(shape).tolist()
     n_rows, width = out.shape[-2:]
-    at_once = max(1, READ_AT_ONCE // (shape[-1] * itemsize))
+    line = shape[-1]
+    at_once = max(1, READ_AT_ONCE // (line * itemsize))
+    if (line - width) * itemsize > ROW_GAP_READ_OVER:
+        at_once = 1
     for lead in product(*map(range, out.shape[:-2])):
         corner = sum((b + i) * s for b, i, s in zip(begin, (*lead, 0, 0), steps, strict=True))
         for row in range(0, n_rows, at_once):
-            rows = min(at_once, n_rows - row)
-            line = shape[-1] if rows > 1 else width
-            block = scratch("file", rows * line * itemsize)
-            n_bytes = ((rows - 1) * line + width) * itemsize
-            file.read_into(offset + (corner + row * shape[-1]) * itemsize, block[:n_bytes])
-            out[lead][row : row + rows] = block.view(storage.dtype).reshape(rows, line)[:, :width]
+            target = out[lead][row : row + at_once]
+            where = offset + (corner + row * line) * itemsize
+            whole = width == line or len(target) == 1
+            if whole and target.dtype == storage.dtype and target.flags.c_contiguous:
+                file.read_into(where, target)
+                continue
+            block = scratch("file", len(target) * line * itemsize)
+            file.read_into(where, block[: ((len(target) - 1) * line + width) * itemsize])
+            target[...] = block.view(storage.dtype).reshape(-1, line)[:, :width]
 
 
 def _read_by_library(file: OpenFile, storage: Storage, start: Sequence[int], out: NDArray[Any]) -> None:
-    _require_filters(storage)
+    require(storage.filters, str(storage.place))
     box = tuple(slice(a, a + n) for a, n in zip(start, out.shape, strict=True))
-    where = f"{storage.place.path}: {storage.place.name}: the box from {tuple(start)} of {out.shape}"
+    where = f"{storage.place}: the box from {tuple(start)} of {out.shape}"
     with damage_named(where):
         out[...] = file.h5[storage.place.name][box]
-
-
-def _require_filters(storage: Storage) -> None:
-    foreign = [f for f in storage.filters if f.code not in BUILT_INTO_HDF5]
-    if foreign:
-        import hdf5plugin  # noqa: F401 - registers its filters with HDF5; only files that need one pay for it
-    for step in storage.filters:
-        if not h5py.h5z.filter_avail(step.code):
-            raise UnsupportedInput(
-                f"{storage.place.path}: {storage.place.name}: compressed with {step}, which is not installed"
-            )

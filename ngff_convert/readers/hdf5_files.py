@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
 from weakref import WeakValueDictionary
 
 import h5py
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+from ngff_convert.readers.contract import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MAX_OPEN_FILES = 64
 """A time series may be one file a time point; a process may usually open 1024 files."""
@@ -33,8 +32,6 @@ MAX_LINKS = 32
 """More links than this on one path go in a circle."""
 
 CACHE_BYTES = 64 * 2**20
-
-KEPT_AFTER_UNPICKLING = 4
 
 HDF5_ERRORS = (
     OSError,
@@ -66,6 +63,9 @@ class Place(NamedTuple):
     path: str
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name}"
+
 
 class OpenFile:
     """One open file: an h5py file for its structure and a descriptor for its bytes."""
@@ -73,8 +73,9 @@ class OpenFile:
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
-        self.descriptor, self.size = _open_descriptor(path)
+        self.descriptor = open_file(path)
         try:
+            self.size = os.fstat(self.descriptor).st_size
             self.h5 = _open_h5(path, self.size)
         except BaseException:
             os.close(self.descriptor)
@@ -110,64 +111,52 @@ class OpenFile:
             done += got
 
 
-class ByteLru:
-    """What was learnt about datasets, the least recently used forgotten beyond a number of bytes."""
+class Cache:
+    """What was learnt about datasets, the oldest forgotten beyond a number of bytes."""
 
     def __init__(self, limit: int) -> None:
-        self.building = threading.Lock()
         self._limit = limit
         self._bytes = 0
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Place, tuple[Any, int]] = OrderedDict()
+        self._entries: dict[Place, tuple[Any, int]] = {}
 
-    def get(self, key: Place) -> Any:  # noqa: ANN401 - who puts a thing knows what it is
-        """Return what was put under `key`, or None."""
+    def get(self, key: Place, make: Callable[[], tuple[Any, int]]) -> Any:  # noqa: ANN401 - whatever is made
+        """Return what is kept under `key`, or make it and count its bytes; the newest is always kept."""
+        entries = self._entries
+        kept = entries.get(key)
+        if kept is not None:
+            return kept[0]
         with self._lock:
-            if key not in self._entries:
-                return None
-            self._entries.move_to_end(key)
-            return self._entries[key][0]
-
-    def put(self, key: Place, entry: object, n_bytes: int) -> None:
-        """Keep `entry`; the newest one is kept whatever its size."""
-        with self._lock:
-            self._entries[key] = (entry, n_bytes)
-            self._bytes += n_bytes
-            while self._bytes > self._limit and len(self._entries) > 1:
-                self._bytes -= self._entries.popitem(last=False)[1][1]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._entries.clear()
-            self._bytes = 0
+            if key not in entries:
+                made = make()
+                self._bytes += made[1]
+                while entries and self._bytes > self._limit:
+                    self._bytes -= entries.pop(next(iter(entries)))[1]
+                entries[key] = made
+            return entries[key][0]
 
 
 class Hdf5Files:
     """The files that one source reads; pickles as a name, so that one process has one of it.
 
     A pixel array refers to it and to paths, never to an open file. Unpickled in the process it came from, it
-    is the same object; elsewhere, a new one that opens files when they are needed.
+    is the same object, closed with the source; elsewhere, a new one that opens files when they are needed and
+    closes them when nothing refers to it any more.
     """
 
-    def __init__(self, token: str | None = None) -> None:
-        self.token = token or uuid4().hex
-        self.cache = ByteLru(CACHE_BYTES)
-        self._closed = False
+    def __init__(self, token: bytes | None = None) -> None:
+        self.token = token or os.urandom(16)
+        self.cache = Cache(CACHE_BYTES)
+        self.closed = False
         self._lock = threading.RLock()
         self._open: OrderedDict[str, OpenFile] = OrderedDict()
         _LIVE[self.token] = self
 
-    def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return _attach, (self.token,)
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        return _unpickle, (self.token,)
 
     def __del__(self) -> None:
         self.close()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     @contextmanager
     def using(self, path: str) -> Iterator[OpenFile]:
@@ -178,10 +167,10 @@ class Hdf5Files:
         ReadError
             It is missing, damaged, truncated, empty or no regular file.
         UnsupportedInput
-            It is not HDF5.
+            It is a folder, or not HDF5.
         """
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise ValueError(f"{path}: the source was closed")
             file = self._open.get(path) or OpenFile(path)
             self._open[path] = file
@@ -193,15 +182,21 @@ class Hdf5Files:
         finally:
             with self._lock:
                 file.users -= 1
-                if self._closed:
+                if self.closed:
                     self._close_idle(keep=0)
+
+    @contextmanager
+    def object(self, place: Place) -> Iterator[Any]:
+        """Open a group or dataset; what HDF5 raises in the block is a `ReadError` that names the place."""
+        with self.using(place.path) as file, damage_named(str(place)):
+            yield file.h5[place.name]
 
     def close(self) -> None:
         """Close every file, those in use as soon as they no longer are."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             self._close_idle(keep=0)
-        self.cache.clear()
+            self.cache = Cache(0)
 
     def _close_idle(self, keep: int) -> None:
         for path in [path for path, file in self._open.items() if file.users == 0]:
@@ -209,63 +204,13 @@ class Hdf5Files:
                 return
             self._open.pop(path).close()
 
-    def after_fork(self) -> None:
-        """Start anew in a child process: no lock is held, no file is open."""
-        self._lock = threading.RLock()
-        self.cache = ByteLru(CACHE_BYTES)
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+
+_LIVE: WeakValueDictionary[bytes, Hdf5Files] = WeakValueDictionary()
 
 
-_LIVE_LOCK = threading.Lock()
-_LIVE: WeakValueDictionary[str, Hdf5Files] = WeakValueDictionary()
-# A worker unpickles its array for every task. Without these, each task would open the files anew.
-_RECENT: deque[Hdf5Files] = deque(maxlen=KEPT_AFTER_UNPICKLING)
-
-
-def _attach(token: str) -> Hdf5Files:
-    with _LIVE_LOCK:
-        files = _LIVE.get(token)
-        if files is None or files.closed:
-            files = Hdf5Files(token)
-            _RECENT.append(files)
-        return files
-
-
-def _after_fork_in_child() -> None:
-    global _LIVE_LOCK
-    _LIVE_LOCK = threading.Lock()
-    for files in list(_LIVE.values()):
-        files.after_fork()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _open_descriptor(path: str) -> tuple[int, int]:
-    try:
-        # Not blocking: opening a named pipe would otherwise wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as error:
-        raise ReadError(f"{path}: {_in_words(error)}") from error
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_size > 0:
-        return descriptor, status.st_size
-    os.close(descriptor)
-    if stat.S_ISDIR(status.st_mode):
-        raise ReadError(f"{path}: is a folder, not a file")
-    raise ReadError(
-        f"{path}: {'the file is empty' if stat.S_ISREG(status.st_mode) else 'is no regular file'}"
-    )
-
-
-def _in_words(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, PermissionError):
-        return "no permission to read it"
-    return error.strerror or str(error)
+def _unpickle(token: bytes) -> Hdf5Files:
+    files = _LIVE.get(token)
+    return files if files and not files.closed else Hdf5Files(token)
 
 
 def _open_h5(path: str, size: int) -> h5py.File:
@@ -329,6 +274,17 @@ def locate(files: Hdf5Files, path: str, name: str) -> Place | None:
     raise ReadError(f"{asked.path}: {asked.name} is a circle of links")
 
 
+@contextmanager
+def opened(files: Hdf5Files, path: str, name: str) -> Iterator[Any]:
+    """Find an object and open it as `Hdf5Files.object` does; None where there is none."""
+    place = locate(files, path, name)
+    if place is None:
+        yield None
+    else:
+        with files.object(place) as thing:
+            yield thing
+
+
 class _Step(NamedTuple):
     """Where one link leads; `file` is empty for a soft link."""
 
@@ -350,22 +306,23 @@ class _Step(NamedTuple):
 
 def _first_link(group: Any, parts: list[str]) -> tuple[int, _Step | None]:  # noqa: ANN401 - h5py is untyped
     """Return how many parts are no links, and the link that follows; None: nothing of that name follows."""
-    for at, part in enumerate(parts):
+    for at, part in enumerate(map(name_bytes, parts)):
         try:
-            kind = group.links.get_info(part.encode("utf-8", "surrogateescape")).type
-            if kind == h5py.h5l.TYPE_HARD:
-                group = (
-                    group
-                    if at + 1 == len(parts)
-                    else h5py.h5g.open(group, part.encode("utf-8", "surrogateescape"))
-                )
+            if group.links.get_info(part).type == h5py.h5l.TYPE_HARD:
+                if at + 1 < len(parts):
+                    group = h5py.h5g.open(group, part)
                 continue
-            value = group.links.get_val(part.encode("utf-8", "surrogateescape"))
+            value = group.links.get_val(part)
         except HDF5_ERRORS:
             return at, None
         texts = [os.fsdecode(text) for text in (value if isinstance(value, tuple) else ("", value))]
         return at, _Step(*texts)
     return len(parts), None
+
+
+def name_bytes(name: str) -> bytes:
+    """Return a name as HDF5 holds it; h5py makes surrogates of bytes that are not UTF-8."""
+    return name.encode("utf-8", "surrogateescape")
 
 
 def external_target(path: str, link: str, target: str) -> str:

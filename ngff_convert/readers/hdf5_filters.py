@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import h5py
 import imagecodecs
 import numpy as np
+
+from ngff_convert.errors import UnsupportedInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,13 +33,6 @@ FILTER_NAMES = {
     32015: "zstd",
     32026: "blosc2",
 }
-BUILT_INTO_HDF5 = range(1, 7)
-
-KEPT_SCRATCH = 64 * 2**20
-"""Larger buffers are given back after use instead of being kept for the thread's next chunk."""
-
-HIGHEST_RATIO = 1100
-"""Deflate reaches 1032 : 1 at most, LZ4 255 : 1; a chunk that claims more is damaged."""
 
 
 class Filter(NamedTuple):
@@ -49,7 +45,30 @@ class Filter(NamedTuple):
         name = FILTER_NAMES.get(self.code, f"filter {self.code}")
         if self.code == DEFLATE and self.values:
             return f"{name} {self.values[0]}"
-        return name if self.code in BUILT_INTO_HDF5 or self.code == LZ4 else f"{name} (via HDF5 plugin)"
+        return f"{name} (via HDF5 plugin)" if self.is_foreign and self.code not in DECODERS else name
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether HDF5 itself needs a plugin for it; those it brings along are 1 to 6."""
+        return not 1 <= self.code <= 6
+
+
+def require(filters: Sequence[Filter], where: str) -> None:
+    """Make HDF5 know its filters; `UnsupportedInput`, with `where`, if one is not installed."""
+    if any(step.is_foreign for step in filters):
+        import hdf5plugin  # noqa: F401 - registers its filters with HDF5; only files that need one pay for it
+    for step in filters:
+        if not h5py.h5z.filter_avail(step.code):
+            raise UnsupportedInput(
+                f"{where}: compressed with {step}, which is not installed; install the HDF5 plugin for it"
+            )
+
+
+KEPT_SCRATCH = 64 * 2**20
+"""Larger buffers are given back after use instead of being kept for the thread's next chunk."""
+
+HIGHEST_RATIO = 1100
+"""Deflate reaches 1032 : 1 at most, LZ4 255 : 1; a chunk that claims more is damaged."""
 
 
 def check_size(stored: int, steps: Sequence[Filter], n_bytes: int) -> None:
@@ -72,14 +91,12 @@ def decode(stored: Bytes, filters: Sequence[Filter], out: Bytes) -> None:
         The data is damaged, or of another size.
     """
     data = stored
-    for at, step in reversed(list(enumerate(filters))):
-        size_is_known = all(f.code == SHUFFLE for f in filters[:at])
-        target = None
-        if at == 0:
-            target = out
-        elif size_is_known:
-            target = scratch(f"step {at}", out.size)
-        data = DECODERS[step.code](data, step.values, target)
+    for at in reversed(range(len(filters))):
+        target: Bytes | None = out
+        if at:
+            size_is_known = all(f.code == SHUFFLE for f in filters[:at])
+            target = scratch(f"step {at}", out.size) if size_is_known else None
+        data = DECODERS[filters[at].code](data, filters[at].values, target)
     if data.size != out.size:
         raise ValueError(f"decodes to {data.size} bytes, not {out.size}")
 

@@ -5,16 +5,16 @@ Everything else is imported when a file is opened: looking at a TIFF file must n
 
 from __future__ import annotations
 
-import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+from ngff_convert.errors import ConversionError, UnsupportedInput
+from ngff_convert.readers.contract import read_head
 
 if TYPE_CHECKING:
     from ngff_convert.readers.imaris_source import ImarisSource
 
-HEAD_BYTES = 4096
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 HDF5_MAGIC_AT = (0, 512, 1024, 2048)
 """HDF5 looks for its signature there, and at further powers of two that nobody uses."""
@@ -46,12 +46,12 @@ class ImarisReader:
         Raises
         ------
         ReadError
-            It is missing, empty, damaged or truncated, or links to files that are.
+            It is missing, empty, damaged, truncated or no regular file, or links to files that are.
         UnsupportedInput
-            It is no Imaris 5.5 file, or has voxels of a type that no converter knows.
+            It is a folder, no Imaris 5.5 file, or has voxels of a type that no converter knows.
         """
         path = str(Path(path).absolute())
-        head = _head(path)
+        head = read_head(path)
         if not _is_hdf5(head):
             old = _old_format(head) if _is_ims(path) else None
             if old:
@@ -78,32 +78,6 @@ def _holds_image(path: str) -> bool:
     from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Hdf5Files
     from ngff_convert.readers.imaris_layout import has_image
 
-    files = Hdf5Files()
-    try:
+    with closing(Hdf5Files()) as files, suppress(ConversionError, *HDF5_ERRORS):
         return has_image(files, str(Path(path).absolute()))
-    except (ConversionError, *HDF5_ERRORS):
-        return False
-    finally:
-        files.close()
-
-
-def _head(path: str) -> bytes:
-    file = Path(path)
-    try:
-        kind = file.stat().st_mode
-        if stat.S_ISREG(kind):
-            with file.open("rb") as stream:
-                head = stream.read(HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise ReadError(f"{path}: no such file") from error
-    except PermissionError as error:
-        raise ReadError(f"{path}: no permission to read it") from error
-    except OSError as error:
-        raise ReadError(f"{path}: {error.strerror or error}") from error
-    if stat.S_ISDIR(kind):
-        raise ReadError(f"{path}: is a folder, not a file")
-    if not stat.S_ISREG(kind):
-        raise ReadError(f"{path}: is no regular file")
-    if not head:
-        raise ReadError(f"{path}: the file is empty")
-    return head
+    return False

@@ -1,27 +1,50 @@
-"""Which images, levels, time points and channels a file has: names are listed, no dataset is opened."""
+"""What an Imaris file holds besides pixels: its images, levels, time points and channels, and their texts.
+
+Groups are listed, no dataset of pixels is opened. The vendor writes an attribute as an array of one-character
+strings, one element a byte, cut at the first NUL. Others write whole strings, strings of variable length, or
+numbers. Text is UTF-8, or what the writer's Windows had. A text over 1024 bytes is a dataset beside the
+attributes.
+"""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
+import numpy as np
 
 from ngff_convert.errors import ReadError
-from ngff_convert.readers.hdf5_files import Place, damage_named, external_target, locate
+from ngff_convert.readers.hdf5_files import (
+    HDF5_ERRORS,
+    Place,
+    damage_named,
+    external_target,
+    locate,
+    name_bytes,
+    opened,
+)
+from ngff_convert.readers.imaris_metadata import (
+    Section,
+    decode_text,
+    histogram_window,
+    number,
+    size_zyx,
+    unescape,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ngff_convert.readers.hdf5_files import Hdf5Files, OpenFile
+    from ngff_convert.readers.hdf5_files import Hdf5Files
 
 IMAGE_NAME = re.compile(r"DataSet(\d{0,6})")
 
-MAX_NAMED = 10
-"""Groups that a warning names before it only counts."""
+MAX_TEXT_BYTES = 2**20
+
+MAX_HISTOGRAM_BINS = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +82,9 @@ class LevelGroup:
     name: str
     channels: dict[int, frozenset[int]]
 
-    def data(self, t: int, c: int) -> str:
-        """Return the path of the dataset of one time point and channel."""
-        return f"{self.name}/TimePoint {t}/Channel {c}/Data"
+    def channel(self, t: int, c: int) -> str:
+        """Return the path of the group of one time point and channel."""
+        return f"{self.name}/TimePoint {t}/Channel {c}"
 
     @property
     def pairs(self) -> set[tuple[int, int]]:
@@ -103,44 +126,44 @@ def _image(files: Hdf5Files, path: str, suffix: str) -> ImageGroup:
     name = f"DataSet{suffix}"
     levels: dict[int, LevelGroup] = {}
     targets: set[str] = set()
-    place = locate(files, path, name)
-    for level in _children(files, place, "ResolutionLevel") if place else []:
+    for level in _children(files, locate(files, path, name), "ResolutionLevel"):
         group = f"{name}/{level.name}"
-        levels[level.number] = LevelGroup(group, _channels(files, path, group, targets))
+        levels[level.number] = LevelGroup(group, _channels(files, locate(files, path, group), targets))
     return ImageGroup(name, f"DataSetInfo{suffix}", levels, frozenset(targets))
 
 
-def _channels(files: Hdf5Files, path: str, level: str, targets: set[str]) -> dict[int, frozenset[int]]:
-    place = locate(files, path, level)
-    if place is None:
+def _channels(files: Hdf5Files, level: Place | None, targets: set[str]) -> dict[int, frozenset[int]]:
+    if level is None:
         return {}
-    found: dict[int, frozenset[int]] = {}
+    listed: dict[int, frozenset[int]] = {}
     same: dict[frozenset[int], frozenset[int]] = {}
-    with files.using(place.path) as file:
-        times = _open_group(file, place)
-        for time in _numbered(times, "TimePoint", place):
-            at: Place | None = Place(place.path, f"{place.name}/{time.name}")
+    with files.using(level.path) as file:
+        times = _open_group(file.h5.id, level)
+        for time in _numbered(times, "TimePoint", level):
+            at: Place | None = Place(level.path, f"{level.name}/{time.name}")
             if time.is_hard:  # ten thousand of them are usual: no path is walked for these
-                children = _numbered(_open_group(file, place, times, time.name), "Channel", place)
+                children = _numbered(_open_group(times, level, time.name), "Channel", level)
             else:
-                at = locate(files, place.path, f"{place.name}/{time.name}")
-                children = _children(files, at, "Channel") if at else []
+                at = locate(files, level.path, f"{level.name}/{time.name}")
+                children = _children(files, at, "Channel")
             if at:
                 targets.update(_link_targets(files, at, children))
             numbers = frozenset(child.number for child in children)
-            found[time.number] = same.setdefault(numbers, numbers)
-    return found
+            listed[time.number] = same.setdefault(numbers, numbers)
+    return listed
 
 
-def _children(files: Hdf5Files, place: Place, word: str) -> list[_Child]:
+def _children(files: Hdf5Files, place: Place | None, word: str) -> list[_Child]:
+    if place is None:
+        return []
     with files.using(place.path) as file:
-        return _numbered(_open_group(file, place), word, place)
+        return _numbered(_open_group(file.h5.id, place), word, place)
 
 
-def _open_group(file: OpenFile, place: Place, parent: Any = None, name: str | None = None) -> Any:  # noqa: ANN401
+def _open_group(parent: Any, place: Place, name: str = "") -> Any:  # noqa: ANN401 - h5py is untyped
     """Open a group in the low-level interface, which takes a tenth of the time."""
-    with damage_named(f"{place.path}: {place.name}: {name}" if name else f"{place.path}: {place.name}"):
-        return h5py.h5g.open(parent or file.h5.id, (name or place.name).encode("utf-8", "surrogateescape"))
+    with damage_named(f"{place}/{name}" if name else str(place)):
+        return h5py.h5g.open(parent, name_bytes(name or place.name))
 
 
 def _numbered(group: Any, word: str, place: Place) -> list[_Child]:  # noqa: ANN401
@@ -152,31 +175,23 @@ def _numbered(group: Any, word: str, place: Place) -> list[_Child]:  # noqa: ANN
         if match := pattern.fullmatch(name):
             children.append(_Child(int(match[1]), name.decode(), link.type == h5py.h5l.TYPE_HARD))
 
-    with damage_named(f"{place.path}: {place.name}"):
+    with damage_named(str(place)):
         group.links.iterate(note, info=True)
     return sorted(children)
 
 
 def _link_targets(files: Hdf5Files, place: Place, children: Iterable[_Child]) -> set[str]:
     """Return the files that external links among the children lead to; an error if one is not there."""
-    links = [child for child in children if not child.is_hard]
+    links = [child.name for child in children if not child.is_hard]
     if not links:
         return set()
-    with files.using(place.path) as file, damage_named(f"{place.path}: {place.name}"):
-        group = file.h5[place.name]
-        values = {child.name: group.get(child.name, getlink=True) for child in links}
+    with files.object(place) as group:
+        values = {name: group.get(name, getlink=True) for name in links}
     return {
         external_target(place.path, f"{place.name.lstrip('/')}/{name}", link.filename)
         for name, link in values.items()
         if isinstance(link, h5py.ExternalLink)
     }
-
-
-def outside(path: str, targets: Iterable[str]) -> list[str]:
-    """Return the link targets that do not lie in the folder of the file, or below it."""
-    folders = Path(path).parent, Path(path).resolve().parent
-    found = ((target, Path(os.path.normpath(target))) for target in targets)
-    return sorted(name for name, target in found if not any(map(target.is_relative_to, folders)))
 
 
 def grid(level: LevelGroup, path: str) -> tuple[int, int]:
@@ -204,29 +219,103 @@ def missing(level: LevelGroup, n_t: int, n_c: int) -> frozenset[tuple[int, int]]
     return frozenset((t, c) for t, cs in gaps for c in cs)
 
 
-def describe_missing(gaps: frozenset[tuple[int, int]], n_c: int) -> str:
-    """Name missing groups compactly.
+def stated_size(files: Hdf5Files, path: str, group: str) -> tuple[int, int, int] | None:
+    """Return ``ImageSizeZ``, Y and X of a channel group, voxels."""
+    with opened(files, path, group) as owner:
+        return size_zyx(attributes(owner), "ImageSize") if owner else None
 
-    Examples
-    --------
-    >>> describe_missing(frozenset({(2, 0), (2, 1), (3, 0), (3, 1), (7, 1)}), 2)
-    'TimePoint 2-3, TimePoint 7/Channel 1'
+
+def window(files: Hdf5Files, path: str, level: LevelGroup, c: int) -> tuple[float, float] | None:
+    """Return the display window of a channel by the histogram of its first time point."""
+    t = next((t for t in sorted(level.channels) if c in level.channels[t]), None)
+    if t is None:
+        return None
+    try:
+        with opened(files, path, level.channel(t, c)) as group:
+            histogram = group["Histogram"]
+            if len(histogram.shape) != 1 or not 2 <= histogram.shape[0] <= MAX_HISTOGRAM_BINS:
+                return None
+            limits = attributes(group)
+            counts = histogram[()].astype(float).tolist()
+    except HDF5_ERRORS:  # a histogram is a convenience
+        return None
+    return histogram_window(counts, number(limits.get("HistogramMin")), number(limits.get("HistogramMax")))
+
+
+def sections(files: Hdf5Files, path: str, name: str, warnings: list[str]) -> dict[str, Section]:
+    """Return the sections of a ``DataSetInfo`` group, names unescaped; empty if there is none.
+
+    Those that are damaged are left out, with a line to `warnings`: pixels may be whole all the same.
     """
-    by_time: dict[int, set[int]] = {}
-    for t, c in gaps:
-        by_time.setdefault(t, set()).add(c)
-    whole = sorted(t for t, cs in by_time.items() if len(cs) == n_c)
-    named = [f"TimePoint {span}" for span in _spans(whole)]
-    named += [f"TimePoint {t}/Channel {c}" for t, c in sorted(gaps) if len(by_time[t]) < n_c]
-    more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
-    return ", ".join(named[:MAX_NAMED]) + more
+    read: dict[str, Section] = {}
+    try:
+        with opened(files, path, name) as info:
+            children = list(info or ())
+    except HDF5_ERRORS as error:
+        warnings.append(f"{name} cannot be read: {error}")
+        return {}
+    for child in children:
+        try:
+            with opened(files, path, f"{name}/{child}") as group:
+                if isinstance(group, h5py.Group):
+                    read[unescape(child)] = _section(group)
+        except HDF5_ERRORS as error:
+            warnings.append(f"{name}/{child} cannot be read: {error}")
+    return read
 
 
-def _spans(numbers: list[int]) -> list[str]:
-    spans: list[list[int]] = []
-    for n in numbers:
-        if spans and spans[-1][-1] == n - 1:
-            spans[-1].append(n)
-        else:
-            spans.append([n])
-    return [str(span[0]) if len(span) == 1 else f"{span[0]}-{span[-1]}" for span in spans]
+def _section(group: Any) -> Section:  # noqa: ANN401
+    texts = {unescape(child): _long_text(group, child) for child in group}
+    return attributes(group) | {name: text for name, text in texts.items() if text is not None}
+
+
+def _long_text(group: Any, name: str) -> str | None:  # noqa: ANN401
+    """Return a text that is a dataset; None for anything else (histograms, tables)."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return None
+    dataset = group[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "SO" or dataset.shape is None:
+        return None
+    n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
+    return _text(dataset[()]) if n_bytes <= MAX_TEXT_BYTES else f"({n_bytes} bytes, left out)"
+
+
+def attributes(owner: Any) -> Section:  # noqa: ANN401 - an h5py group or dataset
+    """Return the attributes of an object as text; those that cannot be read are left out."""
+    names: list[bytes] = []
+    try:
+        h5py.h5a.iterate(owner.id, lambda name, *_: names.append(name))
+    except HDF5_ERRORS:
+        return {}
+    found = {decode_text(name): _attribute(owner, name) for name in names}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _attribute(owner: Any, name: bytes) -> str | None:  # noqa: ANN401
+    try:
+        attribute = h5py.h5a.open(owner.id, name)
+        dtype = attribute.dtype
+        if attribute.shape is None:  # a null dataspace
+            return ""
+        if prod(attribute.shape) * dtype.itemsize > MAX_TEXT_BYTES:
+            return None
+        if dtype.kind == "S":  # read as bytes: h5py's own way drops NULs and takes four times as long
+            raw = np.empty(attribute.shape, dtype)
+            attribute.read(raw)
+            return _text(raw)
+        return _text(owner.attrs[name])
+    except HDF5_ERRORS:
+        return None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - whatever h5py makes of it
+    if isinstance(value, str):  # h5py keeps bytes that are not UTF-8 as surrogates
+        return decode_text(name_bytes(value))
+    if isinstance(value, bytes):
+        return decode_text(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "S" and (array.size == 1 or array.dtype.itemsize == 1):
+        return decode_text(array.tobytes())
+    if array.dtype.kind in "SO":
+        return " ".join(_text(item) for item in array.ravel().tolist())
+    return " ".join(str(item) for item in array.ravel().tolist())

@@ -1,4 +1,4 @@
-"""Channels, calibration and time out of the sections of an Imaris file: text in, records out, no file."""
+"""What the texts of an Imaris file mean: channels, calibration, time and sizes; no file is touched."""
 
 from __future__ import annotations
 
@@ -6,22 +6,113 @@ import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from ngff_convert.model import Calibration, Channel
-from ngff_convert.readers.imaris_attributes import number, numbers
 from ngff_convert.units import space_unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ngff_convert.readers.imaris_attributes import Section
-
     Window = tuple[float, float] | None
+
+Section = dict[str, str]
 
 PLACEHOLDERS = {"", "(name not specified)", "(description not specified)"}
 
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?")
+
+_NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?")
+_CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # XML cannot hold them
+
+
+def decode_text(raw: bytes) -> str:
+    r"""Decode up to the first NUL, without blanks around: UTF-8, else Latin-1, which takes anything.
+
+    Examples
+    --------
+    >>> decode_text(b"65 \xc2\xb5m\0rest"), decode_text(b"M\xfcller ")
+    ('65 µm', 'Müller')
+    """
+    raw = raw.split(b"\0", 1)[0]
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return text.translate(_CONTROL).strip()
+
+
+def unescape(name: str) -> str:
+    """Return the name that a group or dataset stands for: ``%s`` is a slash, ``%p`` a per cent sign.
+
+    Examples
+    --------
+    >>> unescape("A%sB 50%p")
+    'A/B 50%'
+    """
+    return re.sub("%[sp]", lambda match: "/" if match[0] == "%s" else "%", name)
+
+
+def number(text: str | None) -> float | None:
+    """Return a number, also with a decimal comma; None for ``nan``, ``-1.#IND``, words and nothing.
+
+    Examples
+    --------
+    >>> number("0,25"), number(" 1e3 "), number("-1.#IND"), number("")
+    (0.25, 1000.0, None, None)
+    """
+    if text is None or not _NUMBER.fullmatch(text.strip()):
+        return None
+    value = float(text.strip().replace(",", "."))
+    return value if isfinite(value) else None
+
+
+def numbers(text: str | None) -> list[float]:
+    """Return the numbers that blanks separate; empty if one of them is none."""
+    values = [number(word) for word in (text or "").split()]
+    return [value for value in values if value is not None] if None not in values else []
+
+
+def size_zyx(section: Mapping[str, str], prefix: str) -> tuple[int, int, int] | None:
+    """Return what ``{prefix}Z``, ``{prefix}Y`` and ``{prefix}X`` state, voxels; None unless all are sizes."""
+    sizes = [number(section.get(f"{prefix}{axis}")) for axis in "ZYX"]
+    z, y, x = (int(n) if n is not None and n >= 1 and n == int(n) else 0 for n in sizes)
+    return (z, y, x) if z and y and x else None
+
+
+def true_size(
+    level: str,
+    stored: tuple[int, int, int],
+    stated: tuple[int, int, int] | None,
+    image_size: tuple[int, int, int] | None,
+    warnings: list[str],
+) -> tuple[int, int, int]:
+    """Choose the size without padding: of the channel group, else of the image, else the stored one."""
+    for source, size in (
+        (f"ImageSize of {level}", stated),
+        ("X, Y, Z of DataSetInfo/Image", image_size),
+    ):
+        if size is None:
+            continue
+        if fits(size, stored):
+            return size
+        warnings.append(f"{source} states {by(size)} voxels (z, y, x), only {by(stored)} are stored; ignored")
+    warnings.append(
+        f"{level} does not state its size: all {by(stored)} stored voxels (z, y, x) are taken, "
+        "padding included, if there is any, and the voxel size is too small then"
+    )
+    return stored
+
+
+def fits(size: tuple[int, ...], stored: tuple[int, ...]) -> bool:
+    """Whether no axis of a size is longer than what is stored."""
+    return all(n <= s for n, s in zip(size, stored, strict=True))
+
+
+def by(size: tuple[int, ...]) -> str:
+    """Return a size in words: ``"5 x 70 x 90"``."""
+    return " x ".join(map(str, size))
 
 
 def given_name(section: Mapping[str, str]) -> str | None:
@@ -145,7 +236,7 @@ def histogram_window(counts: Sequence[float], low: float | None, high: float | N
 
 
 def calibration(
-    sections: Mapping[str, Section], size_zyx: tuple[int, int, int], t_s: float | None, warnings: list[str]
+    sections: Mapping[str, Section], size_zyx: tuple[int, ...], t_s: float | None, warnings: list[str]
 ) -> Calibration:
     """Work out voxel size and origin from the extents, which are the outer corners of the image's box.
 
@@ -183,6 +274,11 @@ def calibration(
             corner = Decimal(repr(low))
             edge = (Decimal(repr(high)) - corner) / size_zyx["zyx".index(axis)]
             size, origin = float(edge), float(corner + edge / 2)
+            if not (isfinite(size) and size > 0 and isfinite(origin)):
+                warnings.append(
+                    f"the extents along {axis}, {low:g} to {high:g}, make no voxel size: it is unknown there"
+                )
+                size, origin = None, None
         sizes.append(size)
         origins.append(origin)
     unit = _unit(image.get("Unit", ""), warnings) if any(sizes) else None

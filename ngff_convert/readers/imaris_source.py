@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,23 +14,26 @@ from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image, NativeLevel
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.readers.hdf5_chunks import Storage, inspect, read_box, storage_of
-from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Hdf5Files, damage_named, locate
-from ngff_convert.readers.imaris_attributes import attributes, number, sections, size_zyx
+from ngff_convert.readers.hdf5_files import Hdf5Files
 from ngff_convert.readers.imaris_layout import (
     ImageGroup,
     LevelGroup,
-    describe_missing,
     grid,
     list_images,
     missing,
-    outside,
+    sections,
+    stated_size,
+    window,
 )
 from ngff_convert.readers.imaris_metadata import (
+    by,
     calibration,
     channels,
+    fits,
     given_name,
-    histogram_window,
+    size_zyx,
     time_stamps,
+    true_size,
 )
 
 if TYPE_CHECKING:
@@ -36,11 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, Shape
-    from ngff_convert.readers.imaris_attributes import Section
 
-MAX_HISTOGRAM_BINS = 2**16
-
-MAX_NAMED_FILES = 3
+MAX_NAMED = 10
+"""Groups or files that a warning names before it only counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +94,10 @@ class ImarisPixels(LazyPixels):
         if storage.dtype.newbyteorder("=") != self.dtype:
             raise ReadError(f"{where} holds {storage.dtype.name}, the image is {self.dtype.name}")
         if storage.shape != self.stored_zyx:
-            stated = _stated_size(self.files, self.path, group) or storage.shape
-            if stated != self.shape[2:] or not _fits(stated, storage.shape):
+            stated = stated_size(self.files, self.path, group) or storage.shape
+            if stated != self.shape[2:] or not fits(stated, storage.shape):
                 raise ReadError(
-                    f"{where} is of size {_by(stated)}, the image of {_by(self.shape[2:])} (z, y, x)"
+                    f"{where} is of size {by(stated)}, the image of {by(self.shape[2:])} (z, y, x)"
                 )
         return storage
 
@@ -102,33 +106,24 @@ class ImarisSource:
     """An open Imaris file."""
 
     def __init__(self, path: str) -> None:
+        self.images: list[Image] = []
+        self.warnings: list[str] = []
         self._files = Hdf5Files()
-        self._images: list[Image] = []
-        self._warnings: list[str] = []
         try:
             groups = list_images(self._files, path)
             if not groups:
                 raise UnsupportedInput(
-                    f"{path}: an HDF5 file, but with no pixels in the layout of Imaris 5.5"
+                    f"{path}: an HDF5 file, but with no pixels in the layout of Imaris 5.5; "
+                    "check that it is the file with the image"
                 )
             for group in groups:
                 noted: list[str] = []
-                self._images.append(_image(self._files, path, group, noted))
+                self.images.append(_image(self._files, path, group, noted))
                 prefix = f"{group.name}: " if len(groups) > 1 else ""
-                self._warnings += [prefix + line for line in noted]
+                self.warnings += [prefix + line for line in noted]
         except BaseException:
             self._files.close()
             raise
-
-    @property
-    def images(self) -> tuple[Image, ...]:
-        """Every image of the file."""
-        return tuple(self._images)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What was odd about the file."""
-        return tuple(self._warnings)
 
     def __enter__(self) -> ImarisSource:
         return self
@@ -141,15 +136,14 @@ class ImarisSource:
 
 def _image(files: Hdf5Files, path: str, group: ImageGroup, warnings: list[str]) -> Image:
     described = sections(files, path, group.info, warnings)
-    if far := outside(path, group.targets):
-        more = f" and {len(far) - MAX_NAMED_FILES} more" if len(far) > MAX_NAMED_FILES else ""
-        warnings.append(
-            "pixels come from outside the file's folder: " + ", ".join(far[:MAX_NAMED_FILES]) + more
-        )
+    folders = Path(path).parent, Path(path).resolve().parent
+    far = [target for target in group.targets if not any(map(Path(target).is_relative_to, folders))]
+    if far:
+        warnings.append(f"pixels come from outside the file's folder: {_some(sorted(far))}")
     n_t, n_c = grid(group.levels[0], path)
     gaps = missing(group.levels[0], n_t, n_c)
     if gaps:
-        warnings.append(f"never written, read as 0: {describe_missing(gaps, n_c)}")
+        warnings.append(f"never written, read as 0: {missing_in_words(gaps, n_c)}")
     image_size = size_zyx(described.get("Image", {}), "")
     pixels = _pixels(files, path, group.levels[0], (n_t, n_c), image_size, warnings)
     if pixels is None:
@@ -158,14 +152,34 @@ def _image(files: Hdf5Files, path: str, group: ImageGroup, warnings: list[str]) 
     return Image(
         name=given_name(described.get("Image", {})) or "",
         pixels=pixels,
-        channels=channels(described, n_c, lambda c: _window(files, path, group.levels[0], c), warnings),
-        calibration=calibration(
-            described, (pixels.shape[2], pixels.shape[3], pixels.shape[4]), t_s, warnings
-        ),
+        channels=channels(described, n_c, lambda c: window(files, path, group.levels[0], c), warnings),
+        calibration=calibration(described, pixels.shape[2:], t_s, warnings),
         time_stamps=stamps,
         native_levels=_native_levels(files, path, group, pixels, warnings),
         original_metadata=described,
     )
+
+
+def missing_in_words(gaps: frozenset[tuple[int, int]], n_c: int) -> str:
+    """Name missing groups compactly.
+
+    Examples
+    --------
+    >>> missing_in_words(frozenset({(2, 0), (2, 1), (3, 0), (3, 1), (7, 1)}), 2)
+    'TimePoint 2-3, TimePoint 7/Channel 1'
+    """
+    n_missing = Counter(t for t, _ in gaps)
+    whole = sorted(t for t, n in n_missing.items() if n == n_c)
+    named: list[str] = []
+    for _, run in groupby(enumerate(whole), lambda item: item[1] - item[0]):
+        times = [t for _, t in run]
+        named.append(f"TimePoint {times[0]}" + (f"-{times[-1]}" if len(times) > 1 else ""))
+    return _some(named + [f"TimePoint {t}/Channel {c}" for t, c in sorted(gaps) if n_missing[t] < n_c])
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more
 
 
 def _pixels(
@@ -177,21 +191,21 @@ def _pixels(
     warnings: list[str],
 ) -> ImarisPixels | None:
     """Describe a level by the first of its datasets; the others are held against it when they are read."""
-    for t, c in sorted(level.pairs):
-        storage = inspect(files, path, level.data(t, c))
+    for channel in (level.channel(t, c) for t, c in sorted(level.pairs)):
+        storage = inspect(files, path, f"{channel}/Data")
         if storage is not None:
             break
     else:
         return None
-    where = f"{path}: {level.data(t, c)}"
+    where = f"{path}: {channel}/Data"
     kind, itemsize = storage.dtype.kind, storage.dtype.itemsize
     if kind not in "iuf" or itemsize > 8:
         raise UnsupportedInput(f"{where}: voxels of type {storage.dtype} are not supported")
     if len(storage.shape) != 3 or 0 in storage.shape:
         raise UnsupportedInput(f"{where}: a dataset of shape {storage.shape}, not of three axes z, y, x")
-    stated = _stated_size(files, path, f"{level.name}/TimePoint {t}/Channel {c}")
-    size = _true_size(level, storage, stated, image_size, warnings)
-    decoded = storage.chunks or (1, 1, size[2])  # without chunks, any row is read by itself
+    z, y, x = storage.shape
+    size = true_size(level.name, (z, y, x), stated_size(files, path, channel), image_size, warnings)
+    decoded = storage.chunks or (1, 1, x)  # without chunks, any row is read by itself
     chunks = [min(n, chunk) for n, chunk in zip(size, decoded, strict=True)]
     return ImarisPixels(
         files=files,
@@ -204,69 +218,6 @@ def _pixels(
         stored_zyx=storage.shape,
         missing=missing(level, *n_tc),
     )
-
-
-def _stated_size(files: Hdf5Files, path: str, group: str) -> tuple[int, int, int] | None:
-    """Return ``ImageSizeZ``, Y and X of a channel group, voxels."""
-    place = locate(files, path, group)
-    if place is None:
-        return None
-    with files.using(place.path) as file, damage_named(f"{place.path}: {place.name}"):
-        return size_zyx(attributes(file.h5[place.name]), "ImageSize")
-
-
-def _true_size(
-    level: LevelGroup,
-    storage: Storage,
-    stated: tuple[int, int, int] | None,
-    image_size: tuple[int, int, int] | None,
-    warnings: list[str],
-) -> tuple[int, int, int]:
-    """Choose the size without padding: of the channel group, else of the image, else the stored one."""
-    for source, size in (
-        (f"ImageSize of {level.name}", stated),
-        ("X, Y, Z of DataSetInfo/Image", image_size),
-    ):
-        if size is None:
-            continue
-        if _fits(size, storage.shape):
-            return size
-        warnings.append(
-            f"{source} states {_by(size)} voxels (z, y, x), only {_by(storage.shape)} are stored; ignored"
-        )
-    z, y, x = storage.shape
-    warnings.append(
-        f"{level.name} does not state its size: all {_by(storage.shape)} stored voxels (z, y, x) are taken, "
-        "padding included, if there is any, and the voxel size is too small then"
-    )
-    return z, y, x
-
-
-def _fits(size: tuple[int, ...], stored: tuple[int, ...]) -> bool:
-    return all(n <= s for n, s in zip(size, stored, strict=True))
-
-
-def _by(size: tuple[int, ...]) -> str:
-    return " x ".join(map(str, size))
-
-
-def _window(files: Hdf5Files, path: str, level: LevelGroup, c: int) -> tuple[float, float] | None:
-    """Return the display window of a channel by the histogram of its first time point."""
-    t = next((t for t in sorted(level.channels) if c in level.channels[t]), None)
-    place = None if t is None else locate(files, path, f"{level.name}/TimePoint {t}/Channel {c}")
-    if place is None:
-        return None
-    with files.using(place.path) as file:
-        try:
-            group = file.h5[place.name]
-            histogram = group["Histogram"]
-            if len(histogram.shape) != 1 or not 2 <= histogram.shape[0] <= MAX_HISTOGRAM_BINS:
-                return None
-            counts = histogram[()].astype(float).tolist()
-        except HDF5_ERRORS:  # a histogram is a convenience
-            return None
-        limits: Section = attributes(group)
-    return histogram_window(counts, number(limits.get("HistogramMin")), number(limits.get("HistogramMax")))
 
 
 def _native_levels(
@@ -306,7 +257,7 @@ def _lower_level(
         return None, "does not state its size"
     if pixels.dtype != above.dtype:
         return None, f"is of type {pixels.dtype.name}, level 0 of {above.dtype.name}"
-    if not _fits(pixels.shape[2:], above.shape[2:]):
+    if not fits(pixels.shape[2:], above.shape[2:]):
         return None, "is larger than the level above it"
     return pixels, ""
 

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
+from ngff_convert.errors import OptionError, UnsupportedInput
+from ngff_convert.readers.contract import read_head
 
 if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reader
 
 GROUP = "ngff_convert.readers"
-HEAD_BYTES = 4096
+
+
+def readers() -> dict[str, Reader]:
+    """Return every installed reader that works by its name, built-in ones and plugins alike."""
+    return dict(_installed()[0])
+
+
+def broken() -> dict[str, str]:
+    """Return why each other reader is not used, in one line, by the name of its entry point."""
+    return dict(_installed()[1])
 
 
 @cache
-def readers() -> dict[str, Reader]:
-    """Return every installed reader by its name, built-in ones and plugins alike."""
-    found = (cast("Reader", entry.load()()) for entry in entry_points(group=GROUP))
-    return {reader.name: reader for reader in sorted(found, key=lambda reader: reader.name)}
+def _installed() -> tuple[dict[str, Reader], dict[str, str]]:
+    """Load every reader by itself: a plugin that fails must not take the others along."""
+    found: dict[str, Reader] = {}
+    failed: dict[str, list[str]] = {}
+    built_in_first = sorted(
+        entry_points(group=GROUP), key=lambda e: (not e.value.startswith("ngff_convert."), e.name, e.value)
+    )
+    for entry in built_in_first:
+        try:
+            reader: Reader = entry.load()()
+            name, _, _ = str(reader.name), reader.description, "".endswith(tuple(reader.suffixes))
+            if name in found:
+                raise ValueError(f"another reader is called {name!r}")
+            found[name] = reader
+        except Exception as error:  # noqa: BLE001 - other people's code
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            failed.setdefault(entry.name, []).append(f"{entry.value} cannot be used: {reason}")
+    return dict(sorted(found.items())), {name: "; ".join(reasons) for name, reasons in failed.items()}
 
 
 def pick(path: str, name: str | None = None) -> Reader:
@@ -36,7 +59,7 @@ def pick(path: str, name: str | None = None) -> Reader:
     Raises
     ------
     OptionError
-        No reader has that name.
+        No reader has that name, or it does not work.
     ReadError
         The file is missing, empty or not readable.
     UnsupportedInput
@@ -44,13 +67,15 @@ def pick(path: str, name: str | None = None) -> Reader:
     """
     known = readers()
     if name is not None:
-        if name not in known:
-            raise OptionError(f"--reader {name}: there is no such reader; there are {', '.join(known)}")
-        return known[name]
-    head = _head(path)
-    able = [reader for reader in known.values() if reader.can_read(path, head)]
+        if name in known:
+            return known[name]
+        if reason := broken().get(name):
+            raise OptionError(f"--reader {name}: {reason}; repair or remove that plugin")
+        raise OptionError(f"--reader {name}: there is no such reader; there are {', '.join(known)}")
+    head = read_head(path)
+    able = [reader for reader in known.values() if _recognises(reader, path, head)]
     # Where two formats share their first bytes, the one whose suffix fits is the more particular one.
-    able.sort(key=lambda reader: not path.lower().endswith(reader.suffixes))
+    able.sort(key=lambda reader: not path.lower().endswith(tuple(reader.suffixes)))
     if not able:
         raise UnsupportedInput(
             f"{path}: no reader recognises this file (it begins with {head[:8]!r}); "
@@ -59,14 +84,8 @@ def pick(path: str, name: str | None = None) -> Reader:
     return able[0]
 
 
-def _head(path: str) -> bytes:
+def _recognises(reader: Reader, path: str, head: bytes) -> bool:
     try:
-        with Path(path).open("rb") as file:
-            head = file.read(HEAD_BYTES)
-    except IsADirectoryError:
-        raise UnsupportedInput(f"{path}: is a folder; give a file") from None
-    except (OSError, ValueError) as error:
-        raise ReadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if not head:
-        raise ReadError(f"{path}: is empty (0 bytes); copy it again")
-    return head
+        return bool(reader.can_read(path, head))
+    except Exception:  # noqa: BLE001 - it promised not to raise; the other readers are asked all the same
+        return False

@@ -1,0 +1,68 @@
+"""What a conversion really takes, in a process of its own, against what its plan allows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from ngff_convert import plan
+from ngff_convert.readers import hdf5_chunks
+from ngff_convert.testing import write_ims
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 2**20
+INTERPRETER_BYTES = 150 * 10**6
+"""Python, numpy, h5py, tensorstore and the rest, before the first pixel."""
+
+NO_FILTERS: dict[str, Any] = {}
+
+
+def noise(*shape: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
+    """Pixels that do not compress."""
+    return np.random.default_rng(0).integers(0, 65535, shape, np.uint16)
+
+
+# The peak of this very program: that of a child as wait4 tells it begins with the parent's.
+PROGRAM = """
+import sys
+from ngff_convert.cli import main
+assert main(sys.argv[1:]) == 0
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("shape", "chunks", "words", "budget"),
+    [
+        ((1, 1, 64, 1024, 1024), (8, 256, 256), "", 200),
+        ((1, 1, 64, 1024, 1024), (8, 256, 256), "--shards 16,512,512", 200),
+        ((1, 1, 64, 1024, 1024), (8, 256, 256), "--method median", 200),
+        ((1, 1, 64, 1024, 1024), (8, 256, 256), "--dtype float64", 200),
+        ((6, 1, 101, 101, 101), (16, 64, 64), "--chunks 100,100,100", 120),
+        ((1, 1, 20, 2300, 2300), (1, 2300, 2300), "", 300),
+        ((1, 1, 32, 512, 512), (1, 8, 16), "", 120),
+        ((1, 1, 8, 200, 200), (8, 64, 64), "--chunks 1,1,4", 150),
+    ],
+)
+def test_the_budget_is_kept(
+    tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, int, int], words: str, budget: int
+) -> None:
+    write_ims(tmp_path / "in.ims", noise(*shape), chunks=chunks, filters=NO_FILTERS)
+    arguments = [str(tmp_path / "in.ims"), str(tmp_path / "out"), *words.split()]
+    arguments += ["--memory", f"{budget}MiB", "--workers", "2", "--quiet"]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    peak = int(result.stdout) * 1024
+    assert peak <= budget * MIB + INTERPRETER_BYTES, f"{peak / MIB:.0f} MiB"
+
+
+def test_the_plan_counts_what_the_reader_takes() -> None:
+    assert plan.READ_BYTES >= hdf5_chunks.READ_AT_ONCE
