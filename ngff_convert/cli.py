@@ -197,14 +197,14 @@ _SETTINGS = cloup.Context.settings(
 
 @cloup.group(cls=_ConvertByDefault, context_settings=_SETTINGS, epilog=f"Exit codes:\n\n{EXIT_CODES}")
 @cloup.version_option(__version__, prog_name="ngff-convert")
-def commands() -> None:  # noqa: D301 - click's mark for a block is this very character
+def commands() -> None:
     """Convert microscopy files to OME-Zarr (NGFF).
 
     \b
     ngff-convert IN.ims OUT.ome.zarr      convert a file
     ngff-convert inspect IN.ims           show what is in it
     ngff-convert convert --help           all options of a conversion
-    """
+    """  # noqa: D301 - click's mark for a block is this very character
 
 
 @commands.command("convert", epilog=f"Exit codes:\n\n{EXIT_CODES}")
