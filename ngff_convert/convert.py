@@ -198,7 +198,7 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     """Return what the user should know about the plans before they are carried out."""
     remarks = []
     for item in decided:
-        if item.plan.dtype in _WIDE:
+        if item.plan.dtype in _WIDE and item.plan.dtype == item.image.pixels.dtype.name:
             remarks.append(
                 f"{item.plan.dtype} pixels are kept as they are, but web viewers refuse them; "
                 "--dtype converts them"

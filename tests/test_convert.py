@@ -89,39 +89,53 @@ def assert_ome_xml(path: Path, truth: dict[str, Any]) -> None:
     assert pixels.type.value in (truth["case"]["dtype"], {"float32": "float"}.get(truth["case"]["dtype"]))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("quirk", [name for name in QUIRKS if name not in ("truncated", "no_sizes_at_all")])
-def test_files_with_a_quirk(tmp_path: Path, quirk: str) -> None:
+def test_files_with_a_quirk(tmp_path: Path, quirk: str, version: str) -> None:
     path = data_file(f"ims/quirks/{quirk}.ims")
     base = json.loads((path.parent / "quirks.json").read_text())["base"]
     store = tmp_path / "out.ome.zarr"
-    convert(path, store)
+    convert(path, store, Options(ngff_version=version))
     images = [store / "0", store / "1"] if quirk == "two_datasets" else [store]
-    pixels = levels(images[0], "0.5")
+    pixels = levels(images[0], version)
     expected = np.float64 if quirk == "float64" else np.uint16
     assert pixels[0].dtype == expected
     assert sha256(pixels[0].astype("uint16")) == base["level0_sha256"]
     for image in images:
         assert_valid(store, image)
     if quirk == "two_datasets":
-        second = levels(images[1], "0.5")[0]
+        second = levels(images[1], version)[0]
         np.testing.assert_array_equal(second.ravel(), np.arange(1800))
-        assert attributes(store / "OME", "0.5")["series"] == ["0", "1"]
-        assert attributes(store, "0.5")["bioformats2raw.layout"] == 3
+        assert attributes(store / "OME", version)["series"] == ["0", "1"]
+        assert attributes(store, version)["bioformats2raw.layout"] == 3
 
 
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
-    "name", ["Minimal_IMS_File.ims", "PtK2Cell.ims", "bdp1-bigendian/im16bit.ims", "bdp2-16bit/volume.ims"]
+    "name",
+    [
+        "Minimal_IMS_File.ims",
+        "PtK2Cell.ims",
+        "bdp1-bigendian/im16bit.ims",
+        "bdp1-bigendian/im16bit.h5",
+        "bdp2-16bit/volume.ims",
+    ],
 )
-def test_files_by_other_programs(tmp_path: Path, name: str) -> None:
+def test_files_by_other_programs(tmp_path: Path, name: str, version: str) -> None:
     path = data_file(f"ims/thirdparty/{name}")
     reference = data_file("ims/thirdparty/reference.json")
-    truth = json.loads(reference.read_text())["files"][name]
+    truth = json.loads(reference.read_text())["files"][name.replace(".h5", ".ims")]
     store = tmp_path / "out.ome.zarr"
-    convert(path, store)
-    found = levels(store, "0.5")
+    convert(path, store, Options(ngff_version=version))
+    found = levels(store, version)
     assert sha256(tczyx(found[0])) == truth["level0_sha256"]
     assert_means(found)
     assert_valid(store, store)
+    multiscales = attributes(store, version)["multiscales"][0]
+    scale = multiscales["datasets"][0]["coordinateTransformations"][0]["scale"]
+    np.testing.assert_allclose(scale[-3:], truth["voxel_size_xyz"][::-1], rtol=1e-9)
+    labels = [channel["label"] for channel in attributes(store, version)["omero"]["channels"]]
+    assert labels == [name or f"Channel {c}" for c, name in enumerate(truth["channel_names"])]
 
 
 @pytest.mark.parametrize(
