@@ -216,7 +216,7 @@ class Target(AbstractContextManager["Target"]):
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(handle), path.stat()):
                         return file
-            except BaseException:
+            except BaseException:  # whatever it is, the lock must not be kept
                 file.close()
                 raise
             file.close()
@@ -271,8 +271,8 @@ def _lock(handle: int) -> bool:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:
-            pass  # a file system without locks
+        except OSError:  # a file system without locks: two runs at once are then not told apart
+            return True
     return True
 
 

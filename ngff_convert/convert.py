@@ -205,7 +205,10 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
             )
         twice = max(step.decoded_twice for step in item.plan.passes)
         if twice > 0.05:
-            remarks.append(f"regions cut across the source's chunks: {twice:.0%} of them are decoded again")
+            remarks.append(
+                f"regions cut across the source's chunks: {twice:.0%} of them are decoded again; "
+                "more --memory, or no --chunks, may spare that"
+            )
     return list(dict.fromkeys(remarks))
 
 

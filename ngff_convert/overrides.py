@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ngff_convert.errors import OptionError
 from ngff_convert.model import AXES, Box, Channel, Image
 from ngff_convert.readers.contract import LazyPixels
-from ngff_convert.units import space_factor
+from ngff_convert.units import along, space_factor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +48,7 @@ def _cropped(image: Image, box: Box) -> Image:
     t, c = box.slices[:2]
     known = image.calibration
     origin = tuple(
-        at if first == 0 else _decimal((at or 0.0) + first * (voxel or 1.0))
+        at if first == 0 else along(at or 0.0, voxel or 1.0, first)
         for at, voxel, first in zip(known.origin_zyx, known.zyx, box.start[2:], strict=True)
     )
     return replace(
@@ -58,7 +58,7 @@ def _cropped(image: Image, box: Box) -> Image:
         calibration=replace(
             known,
             origin_zyx=origin,
-            start_s=known.start_s + _decimal(box.start[0] * (known.t_s or 0.0)),
+            start_s=along(known.start_s, known.t_s or 0.0, box.start[0]),
         ),
         time_stamps=image.time_stamps[t],
         native_levels=(),  # their voxels do not end where the crop does
@@ -84,12 +84,7 @@ def _calibration(known: Calibration, options: Options) -> Calibration:
 def _times(values: MaybeTriple, factor: float) -> MaybeTriple:
     if factor == 1:
         return values
-    return tuple(value if value is None else _decimal(value * factor) for value in values)
-
-
-def _decimal(value: float) -> float:
-    """Return a product without what is not in its factors, as people write them: 0.1 * 3 is 0.3."""
-    return float(f"{value:.15g}")
+    return tuple(value if value is None else along(0.0, value, factor) for value in values)
 
 
 def _channels(image: Image, options: Options) -> tuple[Channel, ...]:

@@ -17,13 +17,13 @@ The plan answers four questions, in this order:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from math import ceil, gcd, lcm, prod
 from typing import TYPE_CHECKING
 
 from ngff_convert import pyramid
 from ngff_convert.errors import MemoryBudgetError, OptionError
 from ngff_convert.model import AXES, Calibration, Factor, Level, Pass, Shape, WritePlan, itemsize
+from ngff_convert.units import along
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -202,8 +202,8 @@ def _level(
 ) -> Level:
     voxel = [size or 1.0 for size in calibration.zyx]
     origin = [at or 0.0 for at in calibration.origin_zyx]
-    scale = [_at(0.0, v, f) for v, f in zip(voxel, factor_zyx, strict=True)]
-    translation = [_at(o, v, s) for o, v, s in zip(origin, voxel, shift_zyx, strict=True)]
+    scale = [along(0.0, v, f) for v, f in zip(voxel, factor_zyx, strict=True)]
+    translation = [along(o, v, s) for o, v, s in zip(origin, voxel, shift_zyx, strict=True)]
     return Level(
         shape=shape,
         factor=(1, 1, *factor_zyx),
@@ -212,11 +212,6 @@ def _level(
         scale=(calibration.t_s or 1.0, 1.0, *scale),
         translation=(calibration.start_s, 0.0, *translation),
     )
-
-
-def _at(origin: float, voxel: float, voxels: float) -> float:
-    """Return a position so many voxels from the origin, in decimals as people do: 3 times 0.1 is 0.3."""
-    return float(Decimal(repr(origin)) + Decimal(repr(voxel)) * Decimal(repr(voxels)))
 
 
 def _divided(region: Shape, factor: Factor) -> Shape:

@@ -149,6 +149,27 @@ def test_every_option_reaches_the_store(source: Path, tmp_path: Path) -> None:
     assert array["chunks"] == [1, 1, 8, 64, 64]
 
 
+def test_options_that_exclude_those_above_reach_the_store_too(source: Path, tmp_path: Path) -> None:
+    words = (
+        "--chunks 8,32,32 --shards 16,64,64 --compressor blosc-zstd --shuffle byte --no-original-metadata -q"
+    )
+    assert run(source, tmp_path / "out", *words.split(), "--min-size", 100).returncode == 0
+    array = json.loads((tmp_path / "out" / "0" / "zarr.json").read_text())
+    inner = array["codecs"][0]["configuration"]
+    assert array["chunk_grid"]["configuration"]["chunk_shape"] == [1, 16, 64, 64]
+    assert inner["chunk_shape"] == [1, 8, 32, 32]
+    assert inner["codecs"][1]["configuration"]["cname"] == "zstd"
+    assert inner["codecs"][1]["configuration"]["shuffle"] == "shuffle"
+    assert "OriginalMetadata" not in (tmp_path / "out" / "OME" / "METADATA.ome.xml").read_text()
+    assert [level.shape[1:] for level in levels(tmp_path / "out", "0.5")] == [(20, 150, 140), (20, 75, 70)]
+    words = "--factors 1,3,3 --factors 2,2,2 --levels 3 --overwrite -q"
+    assert run(source, tmp_path / "out", *words.split()).returncode == 0
+    sizes = [level.shape[1:] for level in levels(tmp_path / "out", "0.5")]
+    assert sizes == [(20, 150, 140), (20, 50, 47), (10, 25, 24)]
+    assert run(source, tmp_path / "native", "--pyramid", "native", "-q").returncode == 0
+    assert attributes(tmp_path / "native", "0.5")["multiscales"][0]["type"] == "native"
+
+
 def test_every_field_of_the_options_has_an_option() -> None:
     convert = commands.commands["convert"]
     words = {parameter.name for parameter in convert.params}

@@ -41,17 +41,23 @@ MADE = [name for name in data_names("ims/*.ims") if (DATA / name).with_suffix(".
 QUIRKS = [Path(name).stem for name in data_names("ims/quirks/*.ims")]
 
 
+def converted_right(path: Path, folder: Path, version: str, level0_sha256: str) -> Path:
+    """Convert a file of one image and hold pixels and structure of the store against what is known."""
+    store = folder / "out.ome.zarr"
+    convert(path, store, Options(ngff_version=version))
+    found = levels(store, version)
+    assert sha256(tczyx(found[0])) == level0_sha256
+    assert_means(found)
+    assert_valid(store, store)
+    return store
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", MADE)
 def test_files_by_the_vendors_writer(tmp_path: Path, name: str, version: str) -> None:
     path = data_file(name)
     truth = json.loads(path.with_suffix(".json").read_text())
-    store = tmp_path / "out.ome.zarr"
-    convert(path, store, Options(ngff_version=version))
-    found = levels(store, version)
-    assert sha256(tczyx(found[0])) == truth["level0_sha256"]
-    assert_means(found)
-    assert_valid(store, store)
+    store = converted_right(path, tmp_path, version, truth["level0_sha256"])
     assert_metadata(attributes(store, version), truth)
     assert_ome_xml(store / "OME" / "METADATA.ome.xml", truth)
 
@@ -125,12 +131,7 @@ def test_files_by_other_programs(tmp_path: Path, name: str, version: str) -> Non
     path = data_file(f"ims/thirdparty/{name}")
     reference = data_file("ims/thirdparty/reference.json")
     truth = json.loads(reference.read_text())["files"][name.replace(".h5", ".ims")]
-    store = tmp_path / "out.ome.zarr"
-    convert(path, store, Options(ngff_version=version))
-    found = levels(store, version)
-    assert sha256(tczyx(found[0])) == truth["level0_sha256"]
-    assert_means(found)
-    assert_valid(store, store)
+    store = converted_right(path, tmp_path, version, truth["level0_sha256"])
     multiscales = attributes(store, version)["multiscales"][0]
     scale = multiscales["datasets"][0]["coordinateTransformations"][0]["scale"]
     np.testing.assert_allclose(scale[-3:], truth["voxel_size_xyz"][::-1], rtol=1e-9)

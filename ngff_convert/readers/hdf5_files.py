@@ -77,7 +77,7 @@ class OpenFile:
         try:
             self.size = os.fstat(self.descriptor).st_size
             self.h5 = _open_h5(path, self.size)
-        except BaseException:
+        except BaseException:  # whatever it is, nobody else can close this
             os.close(self.descriptor)
             raise
 

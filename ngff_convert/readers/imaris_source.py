@@ -121,7 +121,7 @@ class ImarisSource:
                 self.images.append(_image(self._files, path, group, noted))
                 prefix = f"{group.name}: " if len(groups) > 1 else ""
                 self.warnings += [prefix + line for line in noted]
-        except BaseException:
+        except BaseException:  # whatever it is, nobody else can close the files
             self._files.close()
             raise
 
