@@ -22,10 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ngff_convert.errors import ReadError, UnsupportedInput
-from ngff_convert.readers import hdf5_chunks, hdf5_files
+from ngff_convert.readers import hdf5_chunks, open_files, stored_bytes
 from ngff_convert.readers.hdf5_chunks import Storage, inspect, read_box, storage_of
-from ngff_convert.readers.hdf5_files import Cache, Hdf5Files, Place, locate
+from ngff_convert.readers.hdf5_files import Hdf5Files, Place, locate
 from ngff_convert.readers.hdf5_filters import LZ4, Filter
+from ngff_convert.readers.open_files import Cache
 from ngff_convert.testing import coded_pixels
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def test_long_rows_and_many_rows_of_a_contiguous_dataset(
 ) -> None:
     path = write(tmp_path / "c.h5")
     for limit in (50, 500, 10**6):
-        monkeypatch.setattr(hdf5_chunks, "READ_AT_ONCE", limit)
+        monkeypatch.setattr(stored_bytes, "READ_AT_ONCE", limit)
         assert equals(read(files, path, slice(2, 5), slice(3, 48), slice(9, 11)), TRUTH[2:5, 3:48, 9:11])
 
 
@@ -253,7 +254,7 @@ def test_chunks_are_read_in_runs_of_neighbours(
     n_chunks = 3 * 4 * 3
     known(files, path)
     for limit, n_reads in ((2**22, 1), (1, n_chunks)):
-        monkeypatch.setattr(hdf5_chunks, "READ_AT_ONCE", limit)
+        monkeypatch.setattr(stored_bytes, "READ_AT_ONCE", limit)
         fetched: list[int] = []
         fetch = hdf5_chunks._fetch
         monkeypatch.setattr(
@@ -301,13 +302,13 @@ def test_of_long_rows_only_what_is_wanted_is_read(
     path = write(tmp_path / "rows.h5", truth)
     storage = known(files, path)
     asked: list[int] = []
-    read_into = hdf5_files.OpenFile.read_into
+    read_into = open_files.OpenFile.read_into
 
     def counted(self: Any, offset: int, buffer: Any) -> None:
         asked.append(buffer.nbytes)
         read_into(self, offset, buffer)
 
-    monkeypatch.setattr(hdf5_files.OpenFile, "read_into", counted)
+    monkeypatch.setattr(open_files.OpenFile, "read_into", counted)
     out = np.empty((1, 4, stop), "u1")
     read_box(files, storage, (0, 0, 0), out)
     assert equals(out, truth[..., :stop])
@@ -494,7 +495,7 @@ def test_files_are_opened_once_and_closed(tmp_path: Path) -> None:
 
 
 def test_idle_files_make_room(tmp_path: Path, files: Hdf5Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdf5_files, "MAX_OPEN_FILES", 2)
+    monkeypatch.setattr(open_files, "MAX_OPEN_FILES", 2)
     paths = [write(tmp_path / f"{n}.h5") for n in range(4)]
     with files.using(paths[0]):
         for path in paths:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ngff_convert import plan
-from ngff_convert.readers import hdf5_chunks
+from ngff_convert.readers import stored_bytes
 from ngff_convert.testing import write_ims
 
 if TYPE_CHECKING:
@@ -65,4 +65,4 @@ def test_the_budget_is_kept(
 
 
 def test_the_plan_counts_what_the_reader_takes() -> None:
-    assert plan.READ_BYTES >= hdf5_chunks.READ_AT_ONCE
+    assert plan.READ_BYTES >= stored_bytes.READ_AT_ONCE

@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,24 +19,16 @@ import numpy as np
 
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.hdf5_files import Place, damage_named, locate
-from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode, require, scratch
+from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode, require
+from ngff_convert.readers.stored_bytes import Contiguous, read_contiguous, runs, scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ngff_convert.readers.hdf5_files import Hdf5Files, OpenFile
-    from ngff_convert.readers.hdf5_filters import Bytes
-
-READ_AT_ONCE = 4 * 2**20
-"""Neighbours in the file are read together up to this many bytes: small chunks would be all calls."""
-
-GAP_READ_OVER = 32 * 2**10
-"""Bytes between two chunks that are read and dropped rather than skipped by another call."""
-
-ROW_GAP_READ_OVER = 8 * 2**10
-"""The same between rows: a call for one takes as long as reading 11 KiB more out of the page cache."""
+    from ngff_convert.readers.hdf5_files import Hdf5File, Hdf5Files
+    from ngff_convert.readers.stored_bytes import Bytes
 
 BATCH = 1024
 """So many chunks are described as objects at a time."""
@@ -199,7 +190,8 @@ def read_box(files: Hdf5Files, storage: Storage, start: Sequence[int], out: NDAr
         elif storage.offset is None:
             out[...] = storage.fill
         else:
-            _read_contiguous(file, storage, storage.offset, start, out)
+            array = Contiguous(str(storage.place), storage.offset, storage.shape, storage.dtype)
+            read_contiguous(file, array, start, out)
 
 
 def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str:  # noqa: ANN401
@@ -264,7 +256,7 @@ class _Piece(NamedTuple):
 
 
 def _read_chunked(
-    file: OpenFile, storage: Storage, table: ChunkTable, start: Sequence[int], out: NDArray[Any]
+    file: Hdf5File, storage: Storage, table: ChunkTable, start: Sequence[int], out: NDArray[Any]
 ) -> None:
     chunks = np.array(storage.chunks, np.int64)
     begin = np.array(start, np.int64)
@@ -275,7 +267,7 @@ def _read_chunked(
     # As objects, chunks take a kilobyte each: only a few are such at a time.
     for at in range(0, rows.size, BATCH):
         pieces = _pieces(storage, table, rows[at : at + BATCH], begin, out.shape)
-        for run in _runs(pieces):
+        for run in runs(pieces):
             data = _fetch(file, storage, run)
             base = run[0].offset
             for piece in run:
@@ -309,27 +301,12 @@ def _cells(storage: Storage, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     return numbers[:, np.newaxis] // _strides(grid) % np.array(grid, np.int64)
 
 
-def _runs(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """Cut chunks, sorted by offset, into runs that one read fetches."""
-    run: list[_Piece] = []
-    end = 0
-    for piece in pieces:
-        far = piece.offset - end > GAP_READ_OVER
-        if run and (far or piece.offset + piece.size - run[0].offset > READ_AT_ONCE):
-            yield run
-            run = []
-        run.append(piece)
-        end = piece.offset + piece.size
-    if run:
-        yield run
-
-
 def _where(storage: Storage, piece: _Piece) -> str:
     (cell,) = _cells(storage, np.array([piece.number])).tolist()
     return f"{storage.place}: chunk {tuple(cell)} ({piece.size} bytes at {piece.offset})"
 
 
-def _fetch(file: OpenFile, storage: Storage, run: list[_Piece]) -> Bytes:
+def _fetch(file: Hdf5File, storage: Storage, run: list[_Piece]) -> Bytes:
     for piece in run:
         if piece.offset + piece.size > file.size:
             where = _where(storage, piece)
@@ -363,40 +340,7 @@ def _place(stored: Bytes, piece: _Piece, storage: Storage, target: NDArray[Any])
     target[...] = voxels[wanted]
 
 
-def _read_contiguous(
-    file: OpenFile, storage: Storage, offset: int, start: Sequence[int], out: NDArray[Any]
-) -> None:
-    """Read runs of rows up to `READ_AT_ONCE`; one by one where much lies between what is wanted of them."""
-    shape = (1, *storage.shape)
-    begin = (0, *start)
-    out = out[np.newaxis]
-    itemsize = storage.dtype.itemsize
-    if offset + prod(shape) * itemsize > file.size:
-        raise ReadError(
-            f"{storage.place}: {prod(shape) * itemsize} bytes at {offset} "
-            f"lie beyond the end of the file, {file.size} bytes; copy it again"
-        )
-    steps = _strides(shape).tolist()
-    n_rows, width = out.shape[-2:]
-    line = shape[-1]
-    at_once = max(1, READ_AT_ONCE // (line * itemsize))
-    if (line - width) * itemsize > ROW_GAP_READ_OVER:
-        at_once = 1
-    for lead in product(*map(range, out.shape[:-2])):
-        corner = sum((b + i) * s for b, i, s in zip(begin, (*lead, 0, 0), steps, strict=True))
-        for row in range(0, n_rows, at_once):
-            target = out[lead][row : row + at_once]
-            where = offset + (corner + row * line) * itemsize
-            whole = width == line or len(target) == 1
-            if whole and target.dtype == storage.dtype and target.flags.c_contiguous:
-                file.read_into(where, target)
-                continue
-            block = scratch("file", len(target) * line * itemsize)
-            file.read_into(where, block[: ((len(target) - 1) * line + width) * itemsize])
-            target[...] = block.view(storage.dtype).reshape(-1, line)[:, :width]
-
-
-def _read_by_library(file: OpenFile, storage: Storage, start: Sequence[int], out: NDArray[Any]) -> None:
+def _read_by_library(file: Hdf5File, storage: Storage, start: Sequence[int], out: NDArray[Any]) -> None:
     require(storage.filters, str(storage.place))
     box = tuple(slice(a, a + n) for a, n in zip(start, out.shape, strict=True))
     where = f"{storage.place}: the box from {tuple(start)} of {out.shape}"

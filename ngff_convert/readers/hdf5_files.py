@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import os
 import re
-import threading
-from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from errno import EAGAIN
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
 
 import h5py
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
-from ngff_convert.readers.contract import open_file
+from ngff_convert.readers.open_files import FilePool, OpenFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-MAX_OPEN_FILES = 64
-"""A time series may be one file a time point; a process may usually open 1024 files."""
+    from collections.abc import Iterator
 
 MAX_LINKS = 32
 """More links than this on one path go in a circle."""
-
-CACHE_BYTES = 64 * 2**20
 
 HDF5_ERRORS = (
     OSError,
@@ -67,150 +59,31 @@ class Place(NamedTuple):
         return f"{self.path}: {self.name}"
 
 
-class OpenFile:
+class Hdf5File(OpenFile):
     """One open file: an h5py file for its structure and a descriptor for its bytes."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.users = 0
-        self.descriptor = open_file(path)
-        try:
-            self.size = os.fstat(self.descriptor).st_size
-            self.h5 = _open_h5(path, self.size)
-        except BaseException:  # whatever it is, nobody else can close this
-            os.close(self.descriptor)
-            raise
+    def understand(self) -> None:
+        """Open it with h5py."""
+        self.h5 = _open_h5(self.path, self.size)
 
     def close(self) -> None:
         """Close both."""
         self.h5.close()
-        os.close(self.descriptor)
-
-    def read_into(self, offset: int, buffer: Any) -> None:  # noqa: ANN401 - anything writable and contiguous
-        """Fill `buffer` with the bytes at `offset`.
-
-        Raises
-        ------
-        ReadError
-            The file ends before, or the system reports an error.
-        """
-        view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view):
-            try:
-                # One call returns at most 2 GiB on Linux, and less on some network file systems.
-                got = os.preadv(self.descriptor, [view[done:]], offset + done)
-            except OSError as error:
-                raise ReadError(
-                    f"{self.path}: cannot read at byte {offset + done}: {error.strerror}"
-                ) from error
-            if got == 0:
-                raise ReadError(
-                    f"{self.path}: ends at byte {offset + done}, within {len(view)} bytes at {offset}"
-                )
-            done += got
+        super().close()
 
 
-class Cache:
-    """What was learnt about datasets, the oldest forgotten beyond a number of bytes."""
+class Hdf5Files(FilePool[Hdf5File]):
+    """The HDF5 files that one source reads."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self._entries: dict[Place, tuple[Any, int]] = {}
-
-    def get(self, key: Place, make: Callable[[], tuple[Any, int]]) -> Any:  # noqa: ANN401 - whatever is made
-        """Return what is kept under `key`, or make it and count its bytes; the newest is always kept."""
-        entries = self._entries
-        kept = entries.get(key)
-        if kept is not None:
-            return kept[0]
-        with self._lock:
-            if key not in entries:
-                made = make()
-                self._bytes += made[1]
-                while entries and self._bytes > self._limit:
-                    self._bytes -= entries.pop(next(iter(entries)))[1]
-                entries[key] = made
-            return entries[key][0]
-
-
-class Hdf5Files:
-    """The files that one source reads; pickles as a name, so that one process has one of it.
-
-    A pixel array refers to it and to paths, never to an open file. Unpickled in the process it came from, it
-    is the same object, closed with the source; elsewhere, a new one that opens files when they are needed and
-    closes them when nothing refers to it any more.
-    """
-
-    def __init__(self, token: bytes | None = None) -> None:
-        self.token = token or os.urandom(16)
-        self.cache = Cache(CACHE_BYTES)
-        self.closed = False
-        self._lock = threading.RLock()
-        self._open: OrderedDict[str, OpenFile] = OrderedDict()
-        _LIVE[self.token] = self
-
-    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
-        return _unpickle, (self.token,)
-
-    def __del__(self) -> None:
-        self.close()
-
-    @contextmanager
-    def using(self, path: str) -> Iterator[OpenFile]:
-        """Open a file, or take the open one; it stays open at least until the block ends.
-
-        Raises
-        ------
-        ReadError
-            It is missing, damaged, truncated, empty or no regular file.
-        UnsupportedInput
-            It is a folder, or not HDF5.
-        """
-        with self._lock:
-            if self.closed:
-                raise ValueError(f"{path}: the source was closed")
-            file = self._open.get(path) or OpenFile(path)
-            self._open[path] = file
-            self._open.move_to_end(path)
-            file.users += 1
-            self._close_idle(keep=MAX_OPEN_FILES)
-        try:
-            yield file
-        finally:
-            with self._lock:
-                file.users -= 1
-                if self.closed:
-                    self._close_idle(keep=0)
+    def open_file(self, path: str) -> Hdf5File:
+        """Open a file; `UnsupportedInput` where it is not HDF5."""
+        return Hdf5File(path)
 
     @contextmanager
     def object(self, place: Place) -> Iterator[Any]:
         """Open a group or dataset; what HDF5 raises in the block is a `ReadError` that names the place."""
         with self.using(place.path) as file, damage_named(str(place)):
             yield file.h5[place.name]
-
-    def close(self) -> None:
-        """Close every file, those in use as soon as they no longer are."""
-        with self._lock:
-            self.closed = True
-            self._close_idle(keep=0)
-            self.cache = Cache(0)
-
-    def _close_idle(self, keep: int) -> None:
-        for path in [path for path, file in self._open.items() if file.users == 0]:
-            if len(self._open) <= keep:
-                return
-            self._open.pop(path).close()
-
-
-_LIVE: WeakValueDictionary[bytes, Hdf5Files] = WeakValueDictionary()
-
-
-def _unpickle(token: bytes) -> Hdf5Files:
-    files = _LIVE.get(token)
-    return files if files and not files.closed else Hdf5Files(token)
 
 
 def _open_h5(path: str, size: int) -> h5py.File:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
@@ -10,11 +9,10 @@ import imagecodecs
 import numpy as np
 
 from ngff_convert.errors import UnsupportedInput
+from ngff_convert.readers.stored_bytes import Bytes, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
 DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALE_OFFSET, LZ4 = 1, 2, 3, 4, 5, 6, 32004
 FILTER_NAMES = {
@@ -63,9 +61,6 @@ def require(filters: Sequence[Filter], where: str) -> None:
                 f"{where}: compressed with {step}, which is not installed; install the HDF5 plugin for it"
             )
 
-
-KEPT_SCRATCH = 64 * 2**20
-"""Larger buffers are given back after use instead of being kept for the thread's next chunk."""
 
 HIGHEST_RATIO = 1100
 """Deflate reaches 1032 : 1 at most, LZ4 255 : 1; a chunk that claims more is damaged."""
@@ -134,21 +129,3 @@ DECODERS: dict[int, Callable[[Bytes, tuple[int, ...], Bytes | None], Bytes]] = {
     LZ4: _unlz4,
 }
 """What undoes each filter: (data, settings, where to, if the size is known) -> data."""
-
-
-class _Scratch(threading.local):
-    def __init__(self) -> None:
-        self.buffers: dict[str, Bytes] = {}
-
-
-_SCRATCH = _Scratch()
-
-
-def scratch(purpose: str, n_bytes: int) -> Bytes:
-    """Return this thread's buffer for a purpose, of `n_bytes`; it holds until the next call for it."""
-    if n_bytes > KEPT_SCRATCH:
-        return np.empty(n_bytes, np.uint8)
-    buffer = _SCRATCH.buffers.get(purpose)
-    if buffer is None or buffer.size < n_bytes:
-        buffer = _SCRATCH.buffers[purpose] = np.empty(n_bytes, np.uint8)
-    return buffer[:n_bytes]
