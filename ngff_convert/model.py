@@ -165,6 +165,23 @@ class NativeLevel:
     shift: Triple
 
 
+@dataclass(frozen=True, slots=True)
+class SourceOme:
+    """OME-XML that a source brought along.
+
+    Attributes
+    ----------
+    xml
+        The whole document, OME 2016-06, without pixels and without the places of planes (BinData, TiffData);
+        all images of a source share it.
+    index
+        Which of its images this one is, from 0.
+    """
+
+    xml: str
+    index: int
+
+
 @dataclass(frozen=True)
 class Image:
     """One image of a source.
@@ -187,6 +204,8 @@ class Image:
         Whether voxels are object numbers, which must never be averaged.
     original_metadata
         What the source says, section by section, key by key, as text.
+    ome
+        The source's own OME-XML, which the sidecar carries on; None if it has none.
     """
 
     name: str
@@ -197,6 +216,7 @@ class Image:
     native_levels: tuple[NativeLevel, ...] = ()
     is_label: bool = False
     original_metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ome: SourceOme | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

@@ -1,4 +1,4 @@
-"""Every spelling of a unit of length that microscopes write -> the one name OME-Zarr allows.
+"""Every spelling of a unit of length or time that microscopes write -> the one name OME-Zarr allows.
 
 The allowed names are those of the OME-NGFF specification (0.4 and 0.5, section "axes"), which are UDUNITS-2
 names. A unit that has no such name maps to None: the converter then states no unit at all, because viewers
@@ -43,6 +43,15 @@ SPACE_UNITS: dict[str, float] = {
 }
 """OME-NGFF names of length units, in metres."""
 
+TIME_UNITS: dict[str, float] = {
+    "second": 1.0,
+    **{f"{prefix}second": 10.0**power for prefix, (_, power) in _PREFIXES.items()},
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
+"""OME-NGFF names of time units, in seconds."""
+
 # Symbols keep their case (mm is not Mm); words do not. U+00B5 (micro sign) and U+03BC (mu) both occur.
 _SPACE_SYMBOLS = {
     "m": "meter",
@@ -75,6 +84,26 @@ _SPACE_WORDS = {
     "\u00e5ngstr\u00f6m": "angstrom",
 }
 
+_TIME_SYMBOLS = {
+    "s": "second",
+    **{f"{symbol}s": f"{prefix}second" for prefix, (symbol, _) in _PREFIXES.items()},
+    "\u00b5s": "microsecond",
+    "\u03bcs": "microsecond",
+    "min": "minute",
+    "h": "hour",
+    "d": "day",
+}
+_TIME_WORDS = {
+    **{name: name for name in TIME_UNITS},
+    **{f"{name}s": name for name in TIME_UNITS},
+    "sec": "second",
+    "secs": "second",
+    "msec": "millisecond",
+    "mins": "minute",
+    "hr": "hour",
+    "hrs": "hour",
+}
+
 
 def space_unit(text: str) -> str | None:
     """Return the OME-NGFF name of a length unit.
@@ -96,6 +125,18 @@ def space_unit(text: str) -> str | None:
     """
     text = text.strip()
     return _SPACE_SYMBOLS.get(text) or _SPACE_WORDS.get(text.lower())
+
+
+def time_unit(text: str) -> str | None:
+    """Return the OME-NGFF name of a time unit, or None where the text names no time.
+
+    Examples
+    --------
+    >>> time_unit("ms"), time_unit("sec"), time_unit("frame")
+    ('millisecond', 'second', None)
+    """
+    text = text.strip()
+    return _TIME_SYMBOLS.get(text) or _TIME_WORDS.get(text.lower())
 
 
 def space_factor(from_unit: str, to_unit: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ngff_convert.units import SPACE_UNITS, along, space_factor, space_unit
+from ngff_convert.units import SPACE_UNITS, TIME_UNITS, along, space_factor, space_unit, time_unit
 
 PREFIXES = {
     "yotta": "Y",
@@ -38,18 +38,26 @@ NGFF_SPACE = (
     "megameter meter micrometer mile millimeter nanometer parsec petameter picometer terameter yard "
     "yoctometer yottameter zeptometer zettameter"
 )
+NGFF_TIME = (
+    "attosecond centisecond day decisecond exasecond femtosecond gigasecond hectosecond hour kilosecond "
+    "megasecond microsecond millisecond minute nanosecond petasecond picosecond second terasecond "
+    "yoctosecond yottasecond zeptosecond zettasecond"
+)
 
 
 def test_the_names_are_those_of_the_specification() -> None:
     assert set(SPACE_UNITS) == set(NGFF_SPACE.split())
+    assert set(TIME_UNITS) == set(NGFF_TIME.split())
 
 
 @pytest.mark.parametrize(("prefix", "symbol"), PREFIXES.items())
 def test_every_prefix_as_symbol_and_as_word(prefix: str, symbol: str) -> None:
-    meter = f"{prefix}meter"
+    meter, second = f"{prefix}meter", f"{prefix}second"
     metre = f"{prefix}metre"
     for text in (f"{symbol}m", meter, f"{meter}s", metre, f"{metre}s", meter.title(), f" {metre.upper()}\n"):
         assert space_unit(text) == meter
+    for text in (f"{symbol}s", second, f"{second}s", second.title(), f"\t{second.upper()}S "):
+        assert time_unit(text) == second
 
 
 @pytest.mark.parametrize(
@@ -97,9 +105,36 @@ def test_spellings_of_length(text: str, unit: str | None) -> None:
     assert space_unit(text) == unit
 
 
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("\u00b5s", "microsecond"),
+        ("\u03bcs", "microsecond"),
+        ("sec", "second"),
+        ("Secs", "second"),
+        ("msec", "millisecond"),
+        ("ms", "millisecond"),
+        ("Ms", "megasecond"),
+        ("min", "minute"),
+        ("Minutes", "minute"),
+        ("h", "hour"),
+        ("hrs", "hour"),
+        ("d", "day"),
+        ("Days", "day"),
+        ("", None),
+        ("frame", None),
+        ("m", None),
+        ("decasecond", None),
+    ],
+)
+def test_spellings_of_time(text: str, unit: str | None) -> None:
+    assert time_unit(text) == unit
+
+
 @given(st.text() | st.text("\u00b5\u03bcunmkMsec. ", max_size=4))
 def test_a_unit_is_in_the_table_or_none(text: str) -> None:
     assert space_unit(text) in {None, *SPACE_UNITS}
+    assert time_unit(text) in {None, *TIME_UNITS}
     assert space_unit(f" {text}\t") == space_unit(text)
 
 
@@ -135,6 +170,11 @@ def test_factors_undo_each_other_and_chain(a: str, b: str, c: str) -> None:
 def test_only_names_of_the_specification_have_a_factor() -> None:
     with pytest.raises(KeyError, match="um"):
         space_factor("um", "meter")
+
+
+@pytest.mark.parametrize(("unit", "seconds"), [("minute", 60.0), ("hour", 3600.0), ("day", 86400.0)])
+def test_time_units_are_in_seconds(unit: str, seconds: float) -> None:
+    assert TIME_UNITS[unit] == seconds
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6), st.integers(0, 10**5))
