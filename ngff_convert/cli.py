@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import cloup
 
-from ngff_convert.errors import ConversionError, OptionError, WriteError
+from ngff_convert.errors import ConversionError, OptionError, ReadError, WriteError
 from ngff_convert.model import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
-from ngff_convert.options import COLORS, LAYOUTS, METHODS, NGFF_VERSIONS, OUTPUT_AXES, PYRAMIDS, Options
+from ngff_convert.options import (
+    COLORS,
+    LAYOUTS,
+    METHODS,
+    NGFF_VERSIONS,
+    ON_ERROR,
+    OUTPUT_AXES,
+    PYRAMIDS,
+    Options,
+)
 from ngff_convert.version import __version__
 from ngff_convert.words import BYTES, NAMES, NUMBERS, SIZES, SPAN, STEP, TRIPLE
 
@@ -149,6 +158,23 @@ _SELECTION = cloup.option_group(
         for axis, what in _PARTS.items()
     ),
 )
+_INPUT = cloup.option_group(
+    "Input, where it does not tell itself",
+    _option(
+        "--axes AXES",
+        "What TIFF pages, or the files of an image, are along, slowest first, such as TZCYX.",
+        default="what the input says",
+    ),
+    _option(
+        "--shape N,...",
+        "How many there are along each of --axes but y and x; one may be -1.",
+        NUMBERS,
+        default="what the input says",
+    ),
+    _option("--files-from LIST", "The files of an image, one a line; IN is left out, or a pattern of names."),
+    _option("--on-error", "Stop where a part of the input is not there, or fill it with 0.", ON_ERROR),
+    _option("--reader NAME", "Reader to use; `ngff-convert formats` lists them.", default="by content"),
+)
 _METADATA = cloup.option_group(
     "Metadata, instead of what the source says",
     _option("--spacing Z,Y,X", "Voxel size.", TRIPLE),
@@ -180,7 +206,6 @@ _RUN = cloup.option_group(
         BYTES,
         default="a quarter of what there is, at most 4GiB",
     ),
-    _option("--reader NAME", "Reader to use; `ngff-convert formats` lists them.", default="by content"),
 )
 _SHOW = cloup.option_group(
     "Display",
@@ -208,8 +233,9 @@ def commands() -> None:
 
 
 @commands.command("convert", epilog=f"Exit codes:\n\n{EXIT_CODES}")
-@cloup.argument("source", metavar="IN", help="A microscopy file; `ngff-convert formats` lists which.")
-@cloup.argument("target", metavar="OUT", help="The store to make, by custom NAME.ome.zarr.")
+@cloup.argument("source", metavar="IN", help="A file, a folder, or a pattern such as 't{t}_c{c}_z{z}.tif'.")
+@cloup.argument("target", metavar="OUT", required=False, help="The store to make, by custom NAME.ome.zarr.")
+@_INPUT
 @_STORE
 @_PYRAMID
 @_SELECTION
@@ -217,7 +243,7 @@ def commands() -> None:
 @_RUN
 @_SHOW
 def convert_command(
-    source: str, target: str, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **words: object
+    source: str, target: str | None, dry_run: bool, as_json: bool, quiet: bool, verbose: bool, **words: object
 ) -> None:
     """Convert IN to the OME-Zarr store OUT; `ngff-convert IN OUT` is the same.
 
@@ -228,6 +254,7 @@ def convert_command(
     if as_json and not dry_run:
         raise click.UsageError("--json shows a plan: use it with --dry-run")
     options = _options(words)
+    source, target = _in_and_out(source, target, options)
     if dry_run:
         _show_plan(source, options, as_json)
         return
@@ -256,15 +283,26 @@ def convert_command(
         raise
     if not quiet:
         _print_lines(report_lines(report))
+    if report.filled:
+        raise ReadError(f"{source}: not whole: {'; '.join(report.filled)}; {target} is 0 there")
+
+
+def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str, str]:
+    """With a list of files, the only argument is the output."""
+    if target is None and options.files_from is None:
+        raise click.UsageError("Missing argument 'OUT'.")
+    if target is None:
+        return str(options.files_from), source
+    return source, target
 
 
 def _options(words: dict[str, Any]) -> Options:
     """Return the options for the words that were given; what was not given has its default."""
-    crop = tuple(words.pop(axis) or (None, None) for axis in "tczyx")
+    crop = tuple(words.pop(axis, None) or (None, None) for axis in "tczyx")
     codec = {
-        "name": words.pop("compressor"),
-        "level": words.pop("compression_level"),
-        "shuffle": words.pop("shuffle"),
+        "name": words.pop("compressor", None),
+        "level": words.pop("compression_level", None),
+        "shuffle": words.pop("shuffle", None),
     }
     given = {name: value for name, value in words.items() if value is not None and value != ()}
     try:
@@ -281,11 +319,11 @@ def _observer(verbose: bool) -> Bar | Lines:
 
 
 def _show_plan(source: str, options: Options, as_json: bool) -> None:
-    from ngff_convert.convert import decide, open_source
+    from ngff_convert.convert import decide, name_of, open_with
     from ngff_convert.describe import plan_lines
 
-    with open_source(source, options.reader) as opened:
-        decided = decide(opened, options, Path(source).stem)
+    with open_with(source, options) as opened:
+        decided = decide(opened, options, name_of(source))
         if as_json:
             plans = [{"name": d.image.name, "folder": d.folder, "plan": d.plan.to_json()} for d in decided]
             _print_json(plans)
@@ -297,20 +335,23 @@ def _show_plan(source: str, options: Options, as_json: bool) -> None:
 
 
 @commands.command("inspect")
-@cloup.argument("source", metavar="IN", help="A microscopy file.")
+@cloup.argument("source", metavar="[IN]", required=False, help="A file, a folder, or a pattern of names.")
+@_INPUT
 @cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@cloup.option("--reader", metavar="NAME", help="Reader to use.  [default: by content]")
-def inspect_command(source: str, as_json: bool, reader: str | None) -> None:
+def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
     """Show what is in IN, and what a conversion would make of it."""
-    from ngff_convert.convert import decide, open_source
+    from ngff_convert.convert import decide, name_of, open_with
     from ngff_convert.describe import image_json, image_lines, plan_lines
 
-    name = Path(source).stem
-    with open_source(source, reader) as opened:
+    options = _options(words)
+    source = source or options.files_from
+    if source is None:
+        raise click.UsageError("Missing argument 'IN'.")
+    with open_with(source, options) as opened:
         refused: ConversionError | None = None
         plans: list[WritePlan | None] = [None] * len(opened.images)
         try:
-            plans = [item.plan for item in decide(opened, Options(reader=reader), name)]
+            plans = [item.plan for item in decide(opened, options, name_of(source))]
         except ConversionError as error:  # what is in the file is worth showing all the same
             refused = error
         described = list(zip(opened.images, plans, strict=True))

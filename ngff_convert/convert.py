@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ngff_convert import events, machine, overrides, plan
 from ngff_convert.errors import OptionError, ReadError
@@ -24,18 +24,23 @@ if TYPE_CHECKING:
     from ngff_convert.model import Image
     from ngff_convert.readers.contract import Source
 
+MANY_FILES = "files"
+"""The reader that takes a list of files."""
+
 _WIDE = ("float64", "int64", "uint64")
 
 
-def open_source(path: str | os.PathLike[str], reader: str | None = None) -> Source:
-    """Open a microscopy file.
+def open_source(path: str | os.PathLike[str], reader: str | None = None, **wishes: Any) -> Source:  # noqa: ANN401
+    """Open a microscopy file, or several that make up images.
 
     Parameters
     ----------
     path
-        The file.
+        The file; or a folder, or a pattern of file names such as ``"t{t}_c{c}.tif"``.
     reader
         Name of the reader to use; None picks by the file's content.
+    wishes
+        `axes`, `shape` and `files_from`, as `Options` has them.
 
     Returns
     -------
@@ -49,9 +54,23 @@ def open_source(path: str | os.PathLike[str], reader: str | None = None) -> Sour
         The file is missing, damaged or truncated.
     UnsupportedInput
         No reader handles it.
+    OptionError
+        The reader does not follow a wish, or the input does not fit it.
     """
-    path = os.fspath(path)
-    return registry.pick(path, reader).open(path)
+    return open_with(os.fspath(path), Options(reader=reader, **wishes))
+
+
+def open_with(path: str, options: Options) -> Source:
+    """Open an input as the options say; raises what `open_source` does."""
+    reader = registry.pick(path, options.reader or (MANY_FILES if options.files_from else None))
+    reading = options.reading
+    for field in fields(reading):
+        if getattr(reading, field.name) != field.default and field.name not in reader.settings:
+            raise OptionError(
+                f"--{field.name.replace('_', '-')}: the reader {reader.name}, which opens {path}, "
+                "does not take it"
+            )
+    return reader.open(path, reading)
 
 
 def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
@@ -87,6 +106,19 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
             image = replace(image, name=name if len(chosen) == 1 else f"{name} {number}")
         decided.append(Decided(image, plan.build(image, options, available), "" if single else str(number)))
     return tuple(decided)
+
+
+def name_of(source: str | os.PathLike[str]) -> str:
+    """Return what an image is called that has no name of its own: the input's name without its endings.
+
+    Examples
+    --------
+    >>> name_of("data/cells.v2.ome.tif"), name_of("run 7/")
+    ('cells.v2', 'run 7')
+    """
+    path = Path(source)
+    stem = path.name if path.is_dir() else path.stem
+    return stem.removesuffix(".ome").removesuffix(".companion")
 
 
 def _chosen(images: Sequence[Image], options: Options) -> list[Image]:
@@ -138,12 +170,17 @@ def convert(
     options = options or Options()
     with Target(Path(target), options.overwrite) as place:
         place.check(os.fspath(source))
-        with open_source(source, options.reader) as opened:
-            decided = decide(opened, options, Path(source).stem)
+        with open_with(os.fspath(source), options) as opened:
+            decided = decide(opened, options, name_of(source))
             story = _Story(observer)
-            for message in (*opened.warnings, *_remarks(decided)):
+            missing = tuple(opened.missing)
+            if missing and options.on_error == "stop":
+                raise ReadError(
+                    f"{source}: {'; '.join(missing)}; bring it, or use --on-error fill to have 0 there"
+                )
+            for message in (*opened.warnings, *missing, *_remarks(decided)):
                 story(events.Note(message))
-            if place.begin(_digest(source, decided), {"plans": [d.plan.to_json() for d in decided]}):
+            if place.begin(_digest(opened.paths, decided), {"plans": [d.plan.to_json() for d in decided]}):
                 story(
                     events.Note(
                         f"{place.partial}: an unfinished conversion is taken up; its regions are redone"
@@ -158,7 +195,7 @@ def convert(
                 raise
         _write_metadata(place.partial, decided, windows, options, story)
         place.finish()
-        report = story.report(place.path, decided)
+        report = story.report(place.path, decided, missing)
     story(events.Finished(report))
     return report
 
@@ -180,7 +217,7 @@ class _Story:
             self._written_bytes += event.written_bytes
         self._observer(event)
 
-    def report(self, path: Path, decided: Sequence[Decided]) -> Report:
+    def report(self, path: Path, decided: Sequence[Decided], filled: tuple[str, ...]) -> Report:
         from ngff_convert import store
 
         return Report(
@@ -191,6 +228,7 @@ class _Story:
             stored_bytes=store.stored_bytes(path, decided),
             seconds=time.monotonic() - self._started,
             warnings=tuple(self._notes),
+            filled=filled,
         )
 
 
@@ -212,13 +250,15 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     return list(dict.fromkeys(remarks))
 
 
-def _digest(source: str | os.PathLike[str], decided: Sequence[Decided]) -> str:
-    """Name what will be written by the plans and by the input's path, size and time of change."""
-    try:
-        status = Path(source).stat()
-    except OSError as error:
-        raise ReadError(f"{source}: cannot be read: {error.strerror}") from error
-    facts = [str(Path(source).resolve()), status.st_size, status.st_mtime_ns]
+def _digest(paths: Sequence[str], decided: Sequence[Decided]) -> str:
+    """Name what will be written by the plans and by each input file's path, size and time of change."""
+    facts: list[Any] = []
+    for path in paths:
+        try:
+            status = Path(path).stat()
+        except OSError as error:
+            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+        facts.append([str(Path(path).resolve()), status.st_size, status.st_mtime_ns])
     facts += [[item.folder, item.plan.digest] for item in decided]
     return sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -530,6 +530,8 @@ class Report:
         Wall time.
     warnings
         Everything that was noted on the way.
+    filled
+        What of the input was not there and is 0 in the store, because the user wanted that.
     """
 
     target: str
@@ -539,3 +541,4 @@ class Report:
     stored_bytes: Mapping[str, int]
     seconds: float
     warnings: tuple[str, ...]
+    filled: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ome_types import model, to_xml
 
+from ngff_convert.omexml_source import carry_on
 from ngff_convert.version import __version__
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def build(images: Sequence[tuple[Image, WritePlan]], *, original_metadata: bool)
         Each image as it is written (cropped and with every override applied) and its plan, in the order of
         the series.
     original_metadata
-        Whether to keep what the source says, section by section.
+        Whether to keep what the source says: its own OME-XML, and the rest section by section.
 
     Returns
     -------
@@ -69,7 +70,10 @@ def build(images: Sequence[tuple[Image, WritePlan]], *, original_metadata: bool)
         structured_annotations=annotations or None,
     )
     # Without lxml, ome-types leaves carriage returns in text as they are, and a parser reads newlines.
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + to_xml(ome).replace("\r", "&#13;")
+    document = to_xml(ome).replace("\r", "&#13;")
+    if original_metadata:
+        document = carry_on(document, [image for image, _ in images])
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + document
 
 
 def _image(
@@ -139,7 +143,7 @@ def _original_metadata(image: Image, first: int) -> list[model.MapAnnotation]:
     """Keep what the source says: one annotation a section, numbered from `first`."""
     return [
         model.MapAnnotation(
-            id=f"Annotation:{number}",
+            id=f"Annotation:OriginalMetadata:{number}",  # lest it be one of the source's own
             namespace=ORIGINAL_METADATA,
             description=_xml(section),
             # Not given as a dict: of one with the single key "ms", ome-types would take the value for a list.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ngff_convert.errors import OptionError
 from ngff_convert.model import AXES, DTYPES, Codec, Triple
+from ngff_convert.readers.contract import Reading
 from ngff_convert.units import space_unit
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ METHODS = ("mean", "nearest", "mode", "max", "min", "median")
 PYRAMIDS = ("build", "native")
 LAYOUTS = ("auto", "single", "bioformats2raw")
 OUTPUT_AXES = ("auto", "tczyx")
+ON_ERROR = ("stop", "fill")
 COLORS = {
     "red": "FF0000",
     "green": "00FF00",
@@ -103,6 +105,17 @@ class Options:
         Whether an existing output is replaced once the new one is whole.
     reader
         Name of the reader to use; None picks by the file's content.
+    axes
+        What the pages of a TIFF, or the files that make up an image, are along, slowest first, with the axes
+        of a page at the end or without: ``"TZCYX"``, ``"tzc"``, which it is kept as; None is what the input
+        says.
+    shape
+        How many pages or files there are along each of `axes` but y and x; one may be -1: what is left.
+    files_from
+        A text file that lists the files the image is made of, one path a line; relative ones are relative to
+        its folder.
+    on_error
+        What is done where a part of the input is not there: ``"stop"``, or ``"fill"`` it with 0 and tell.
     """
 
     ngff_version: str = "0.5"
@@ -131,6 +144,10 @@ class Options:
     memory: int | None = None
     overwrite: bool = False
     reader: str | None = None
+    axes: str | None = None
+    shape: tuple[int, ...] | None = None
+    files_from: str | None = None
+    on_error: str = "stop"
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, Codec):
@@ -144,6 +161,7 @@ class Options:
             ("shards", _sizes, ("auto", "none")),
             ("factors", _factors),
             ("crop", _crop),
+            ("on_error", _one_of, ON_ERROR),
         )
         optional = (
             ("method", _one_of, METHODS),
@@ -159,6 +177,8 @@ class Options:
             ("channel_names", _names),
             ("channel_colors", _colors),
             ("name", _text),
+            ("axes", _axes),
+            ("shape", _shape),
         )
         given = [check for check in optional if getattr(self, check[0]) is not None]
         for name, read, *settings in (*required, *given):
@@ -166,7 +186,19 @@ class Options:
             object.__setattr__(self, name, value)
         self._check_combinations()
 
+    @property
+    def reading(self) -> Reading:
+        """What a reader is told."""
+        return Reading(self.axes, self.shape, self.files_from)
+
     def _check_combinations(self) -> None:
+        if self.shape is not None and self.axes is None:
+            raise OptionError("--shape says how many there are along each of --axes: give --axes too")
+        if self.shape is not None and len(self.shape) != len(self.axes or ""):
+            raise OptionError(
+                f"--shape {_listed(self.shape)}: --axes has {len(self.axes or '')} axes besides y and x, "
+                f"not {len(self.shape)}"
+            )
         if self.ngff_version == "0.4":
             if not isinstance(self.shards, str):
                 raise OptionError("NGFF 0.4 has no shards: leave --shards out, or use --ngff-version 0.5")
@@ -250,6 +282,26 @@ def _crop(_what: str, value: Given) -> tuple[Span, ...]:
                 f"--{axis} {shown}: a range begins at 0 or later and ends after that, such as 3:8"
             )
     return spans
+
+
+def _axes(what: str, value: Given) -> str:
+    text = value.lower() if isinstance(value, str) else ""
+    pages = re.sub("(s?yxs?)$", "", text)
+    if not text or not set(pages) <= set("tcz") or len(set(pages)) < len(pages):
+        raise OptionError(
+            f"{what}: {value!r} lists no axes, slowest first, such as TZCYX: of t, c, z each at most once"
+        )
+    return pages
+
+
+def _shape(what: str, value: Given) -> tuple[int, ...]:
+    sizes = _integers(value, -1)
+    if sizes is None or 0 in sizes or sizes.count(-1) > 1:
+        raise OptionError(
+            f"{what} takes numbers of pages or files along each of --axes, such as 5,20,3, of which one may "
+            f"be -1: what is left; not {_listed(value)}"
+        )
+    return sizes
 
 
 def _triple(what: str, value: Given) -> Triple:

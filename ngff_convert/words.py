@@ -69,7 +69,7 @@ def _bytes(text: str) -> int:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return _whole(text.split(","), "numbers from 0 with commas between are needed, such as 0,2")
+    return _whole(text.split(","), "whole numbers with commas between are needed, such as 0,2")
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ LAYERS = [
     {"convert"},
     {"display", "describe", "machine", "store", "overrides", "readers.registry"},
     {"engine", "ngff", "omexml", "plan", "region", "commit"},
-    {"sink", "downsample", "pyramid", "options"},
+    {"sink", "downsample", "pyramid", "options", "omexml_source"},
     {"events", "readers"},
     {"model"},
     {"units", "errors", "version"},

@@ -23,12 +23,13 @@ class FakeReader:
     def __init__(self, name: str, suffixes: tuple[str, ...], magic: bytes) -> None:
         self.name = name
         self.suffixes = suffixes
+        self.settings: frozenset[str] = frozenset()
         self.magic = magic
 
     def can_read(self, path: str, head: bytes) -> bool:
         return head.startswith(self.magic)
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, reading: Any = None) -> Any:
         raise AssertionError("picking does not open")
 
 
@@ -79,7 +80,7 @@ def test_missing_empty_and_folder(tmp_path: Path) -> None:
         registry.pick(str(tmp_path / "missing.ims"))
     with pytest.raises(ReadError, match="is empty"):
         registry.pick(file(tmp_path, "empty.ims", b""))
-    with pytest.raises(UnsupportedInput, match="is a folder"):
+    with pytest.raises(UnsupportedInput, match="is a folder or a pattern"):
         registry.pick(str(tmp_path))
     with pytest.raises(ReadError, match="embedded null"):
         registry.pick("a\0b")
@@ -104,11 +105,12 @@ class Whole:
     name = "whole"
     description = "for tests"
     suffixes = (".xyz",)
+    settings: frozenset[str] = frozenset()
 
     def can_read(self, path: str, head: bytes) -> bool:
         raise RuntimeError("it promised not to")
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, reading: Any = None) -> Any:
         raise AssertionError("picking does not open")
 
 

@@ -12,8 +12,9 @@ A reader recognises a format and opens files of it. It is responsible for
 4. Calibration: sizes and origin in a unit of `units.SPACE_UNITS`, and None for what the file does not say.
 
 It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
-Options of a reader go to its constructor. Readers are found through the entry points of the group
-``ngff_convert.readers``; the built-in ones are too. `read_head` and `open_file` refuse what is no file.
+What the user says about the input goes to `Reader.open` as a `Reading`; a reader names in `Reader.settings`
+what of it it follows. Readers are found through the entry points of the group ``ngff_convert.readers``; the
+built-in ones are too. `read_head` and `open_file` refuse what is no file.
 `ngff_convert.testing.check_reader` tests a reader.
 """
 
@@ -22,6 +23,7 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -81,8 +83,30 @@ def open_file(path: str) -> int:
         raise ReadError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the user says about the input where it does not tell itself; what is None is left to the reader.
+
+    Attributes
+    ----------
+    axes
+        What pages, or files, are along, slowest first: of t, c and z each at most once, ``"tc"``.
+    shape
+        How many there are along each of `axes`; one may be -1: what is left.
+    files_from
+        A list of the files that the input is made of: a text file, one path a line.
+    """
+
+    axes: str | None = None
+    shape: tuple[int, ...] | None = None
+    files_from: str | None = None
+
+
+NO_WISHES = Reading()
+
+
 class Source(Protocol):
-    """An open file: a context manager; its images can be read until it is closed."""
+    """An open input: a context manager; its images can be read until it is closed."""
 
     @property
     def images(self) -> Sequence[Image]:
@@ -91,6 +115,14 @@ class Source(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """What was odd about the file, one line each: assumed, missing or contradicting values."""
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Every file that it consists of, as far as opening it tells."""
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """What should be there and is not, such as files of a set, one line each; it reads as 0."""
 
     def __enter__(self) -> Source:
         """Return the source itself."""
@@ -116,10 +148,17 @@ class Reader(Protocol):
     def suffixes(self) -> tuple[str, ...]:
         """Lower-case endings of file names, with the dot: ``(".ims",)``."""
 
-    def can_read(self, path: str, head: bytes) -> bool:
-        """Whether this is a file of the format, from its first 4 KiB; cheap, and never raises."""
+    @property
+    def settings(self) -> frozenset[str]:
+        """Names of the fields of a `Reading` that it follows."""
 
-    def open(self, path: str) -> Source:
+    def can_read(self, path: str, head: bytes) -> bool:
+        """Whether this is a file of the format, from its first 4 KiB; cheap, and never raises.
+
+        A folder, and a path with braces that is no file, have an empty head.
+        """
+
+    def open(self, path: str, reading: Reading = NO_WISHES) -> Source:
         """Open a file.
 
         Raises

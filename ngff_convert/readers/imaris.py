@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import ConversionError, UnsupportedInput
-from ngff_convert.readers.contract import read_head
+from ngff_convert.readers.contract import NO_WISHES, read_head
 
 if TYPE_CHECKING:
+    from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.imaris_source import ImarisSource
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -32,6 +33,7 @@ class ImarisReader:
     name = "imaris"
     description = "Imaris 5.5 (HDF5)"
     suffixes = (".ims",)
+    settings: frozenset[str] = frozenset()
 
     def can_read(self, path: str, head: bytes) -> bool:
         """Whether it is HDF5 in the layout of Imaris, or an old ``.ims`` that `open` refuses by name."""
@@ -40,7 +42,7 @@ class ImarisReader:
             return is_ims and _old_format(head) is not None
         return is_ims or _holds_image(path)
 
-    def open(self, path: str) -> ImarisSource:
+    def open(self, path: str, reading: Reading = NO_WISHES) -> ImarisSource:
         """Open a file.
 
         Raises

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
-from ngff_convert.model import Image, NativeLevel
+from ngff_convert.model import Image
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.readers.hdf5_chunks import Storage, inspect, read_box, storage_of
 from ngff_convert.readers.hdf5_files import Hdf5Files
@@ -35,13 +35,14 @@ from ngff_convert.readers.imaris_metadata import (
     time_stamps,
     true_size,
 )
+from ngff_convert.readers.native_levels import native_level
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, Shape
+    from ngff_convert.model import Box, NativeLevel, Shape
 
 MAX_NAMED = 10
 """Groups or files that a warning names before it only counts."""
@@ -108,6 +109,8 @@ class ImarisSource:
     def __init__(self, path: str) -> None:
         self.images: list[Image] = []
         self.warnings: list[str] = []
+        self.paths = [path]
+        self.missing: tuple[str, ...] = ()
         self._files = Hdf5Files()
         try:
             groups = list_images(self._files, path)
@@ -117,6 +120,7 @@ class ImarisSource:
                     "check that it is the file with the image"
                 )
             for group in groups:
+                self.paths += [target for target in sorted(group.targets) if target not in self.paths]
                 noted: list[str] = []
                 self.images.append(_image(self._files, path, group, noted))
                 prefix = f"{group.name}: " if len(groups) > 1 else ""
@@ -235,9 +239,7 @@ def _native_levels(
         if pixels is None:
             warnings.append(f"lower levels are not used: {group.levels[n].name} {reason}")
             return ()
-        z, y, x = (factor(a, b) for a, b in zip(full.shape[2:], pixels.shape[2:], strict=True))
-        # A voxel of a lower level is the mean of those it covers, so its centre is theirs.
-        levels.append(NativeLevel(pixels, (z, y, x), ((z - 1) / 2, (y - 1) / 2, (x - 1) / 2)))
+        levels.append(native_level(full.shape, pixels))
         above = pixels
     return tuple(levels)
 
@@ -260,18 +262,3 @@ def _lower_level(
     if not fits(pixels.shape[2:], above.shape[2:]):
         return None, "is larger than the level above it"
     return pixels, ""
-
-
-def factor(full: int, reduced: int) -> float:
-    """Return how many voxels of level 0 one voxel of a lower level covers along an axis.
-
-    Imaris halves rounding down and drops what is left over, so its factors are powers of two although the
-    sizes are not; others divide the whole extent.
-
-    Examples
-    --------
-    >>> factor(333, 166), factor(333, 83), factor(300, 200), factor(5, 5)
-    (2.0, 4.0, 1.5, 1.0)
-    """
-    halvings = next((k for k in range(full.bit_length()) if full >> k == reduced), None)
-    return full / reduced if halvings is None else float(2**halvings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import OptionError, UnsupportedInput
@@ -37,6 +39,7 @@ def _installed() -> tuple[dict[str, Reader], dict[str, str]]:
         try:
             reader: Reader = entry.load()()
             name, _, _ = str(reader.name), reader.description, "".endswith(tuple(reader.suffixes))
+            frozenset(reader.settings)
             if name in found:
                 raise ValueError(f"another reader is called {name!r}")
             found[name] = reader
@@ -52,7 +55,7 @@ def pick(path: str, name: str | None = None) -> Reader:
     Parameters
     ----------
     path
-        The input.
+        The input: a file, a folder, or a pattern of file names with braces.
     name
         A reader's name, which is then taken at its word.
 
@@ -72,16 +75,27 @@ def pick(path: str, name: str | None = None) -> Reader:
         if reason := broken().get(name):
             raise OptionError(f"--reader {name}: {reason}; repair or remove that plugin")
         raise OptionError(f"--reader {name}: there is no such reader; there are {', '.join(known)}")
-    head = read_head(path)
+    several = _is_folder_or_pattern(path)
+    head = b"" if several else read_head(path)
     able = [reader for reader in known.values() if _recognises(reader, path, head)]
     # Where two formats share their first bytes, the one whose suffix fits is the more particular one.
     able.sort(key=lambda reader: not path.lower().endswith(tuple(reader.suffixes)))
+    if not able and several:
+        raise UnsupportedInput(
+            f"{path}: is a folder or a pattern of names in which no reader finds what it knows; "
+            "`ngff-convert formats` lists what can be read"
+        )
     if not able:
         raise UnsupportedInput(
             f"{path}: no reader recognises this file (it begins with {head[:8]!r}); "
             "`ngff-convert formats` lists what can be read"
         )
     return able[0]
+
+
+def _is_folder_or_pattern(path: str) -> bool:
+    place = Path(path)
+    return place.is_dir() or ("{" in path and not os.path.lexists(place))
 
 
 def _recognises(reader: Reader, path: str, head: bytes) -> bool:

@@ -1,0 +1,336 @@
+"""An open OME-TIFF, or set of them: its images, put together from its OME-XML."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.model import Channel, Image, SourceOme
+from ngff_convert.readers.contract import read_head
+from ngff_convert.readers.ome_planes import gaps_in_words, place_planes
+from ngff_convert.readers.ome_xml import parse
+from ngff_convert.readers.orientation import upright
+from ngff_convert.readers.tiff_axes import PageAxes, asked, grids
+from ngff_convert.readers.tiff_files import TiffFiles
+from ngff_convert.readers.tiff_head import is_tiff
+from ngff_convert.readers.tiff_metadata import Described
+from ngff_convert.readers.tiff_metadata import Described
+from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels
+from ngff_convert.readers.tiff_source import orientation, read_images
+from ngff_convert.readers.tiff_stacks import Stack, native_levels
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import tifffile
+
+    from ngff_convert.readers.contract import Reading
+    from ngff_convert.readers.ome_planes import Planes
+    from ngff_convert.readers.ome_xml import OmeDocument, OmeImage
+    from ngff_convert.readers.tiff_pixels import TiffPixels
+
+COUNTED_FILES = 256
+"""In a set of more files, their pages are not counted on opening; a page that is not there is found later."""
+
+UNCOUNTED = 2**31
+MAX_NAMED = 10
+"""Files that a message names before it only counts."""
+
+
+class OmeTiffSource:
+    """An open OME-TIFF, with the other files of its set."""
+
+    def __init__(self, path: str, reading: Reading) -> None:
+        self.images: list[Image] = []
+        self.warnings: list[str] = []
+        self.paths: list[str] = [path]
+        self.missing: list[str] = []
+        self._files = TiffFiles()
+        try:
+            self._read(path, reading)
+        except BaseException:  # whatever it is, nobody else can close the files
+            self._files.close()
+            raise
+
+    def __enter__(self) -> OmeTiffSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._files.close()
+
+    def _read(self, path: str, reading: Reading) -> None:
+        try:
+            holder, document = described_by(path, self._files)
+        except ReadError as error:
+            if not is_tiff(read_head(path)):
+                raise
+            self.warnings.append(f"the structure of the TIFF itself is used, not its OME-XML: {error}")
+            self.images = read_images(path, self._files, reading, self.warnings)
+        else:
+            self._read_set(holder, document, reading)
+
+    def _read_set(self, holder: str, document: OmeDocument, reading: Reading) -> None:
+        members = Members(holder, document, self._files)
+        self.warnings += document.warnings
+        refused: list[UnsupportedInput] = []
+        for index, described in enumerate(document.images):
+            noted: list[str] = []
+            ome = SourceOme(document.xml, index)
+            try:
+                self.images.append(_image(described, ome, members, self._files, reading, noted))
+            except UnsupportedInput as error:
+                refused.append(error)
+            prefix = f"image {index}: " if len(document.images) > 1 else ""
+            self.warnings += [prefix + line for line in noted]
+        if not self.images:
+            raise refused[0] if refused else ReadError(f"{holder}: OME-XML without an image")
+        self.warnings += [f"left out: {error}" for error in refused]
+        self.paths = members.used()
+        if lost := members.lost():
+            more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
+            named = ", ".join(lost[:MAX_NAMED])
+            self.missing.append(
+                f"{len(lost)} of {len(lost) + len(self.paths)} files of the set are missing: {named}{more}"
+            )
+
+
+def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
+    """Return the OME-XML that describes the pixels of a file, and which file holds it: this one, or another.
+
+    Raises
+    ------
+    ReadError
+        There is none, it is damaged, or the file that holds it is missing.
+    """
+    document = parse(_xml_of(path, files), path)
+    if document.binary_only is None:
+        return path, document
+    name = document.binary_only[0] or ""
+    other = beside(path, name)
+    if other is None:
+        raise ReadError(f"{path}: is described by the OME-XML in {name}, which is missing; put it beside")
+    holder = str(other)
+    described = parse(_xml_of(holder, files), holder)
+    if described.binary_only is not None:
+        raise ReadError(f"{holder}: does not describe {path} either, but refers to another file")
+    return holder, described
+
+
+def _xml_of(path: str, files: TiffFiles) -> str | bytes:
+    """Return the OME-XML of a TIFF or companion file; empty where a TIFF has none."""
+    if not is_tiff(read_head(path)):
+        return Path(path).read_bytes()
+    with files.using(path) as file:
+        return file.page(0).description
+
+
+def beside(path: str, name: str) -> Path | None:
+    """Return the file that OME-XML in `path` means by a name; None where there is none.
+
+    Names are relative to the folder of the file that holds them. One that leads out of it, as those of
+    another machine do, is looked up in that folder by its last part: nothing else is ever opened.
+    """
+    folder = Path(path).parent
+    spelt = Path(name.replace("\\", "/"))
+    inside = not spelt.is_absolute() and ".." not in spelt.parts
+    for candidate in ([folder / spelt] if inside else []) + [folder / spelt.name]:
+        try:
+            if candidate.is_file():
+                return candidate
+        except (OSError, ValueError):  # no name that this system can have
+            continue
+    return None
+
+
+class Members:
+    """The files of a set, found by what its OME-XML calls them."""
+
+    def __init__(self, holder: str, document: OmeDocument, files: TiffFiles) -> None:
+        self.holder = holder
+        self._uuid = document.uuid
+        self._files = files
+        self._found: dict[tuple[str | None, str | None], str | None] = {}
+        named = {d.file_name for image in document.images for d in image.tiff_data}
+        self._alone = len(named) == 1 and is_tiff(read_head(holder))
+        self._counted = 0
+
+    def path(self, name: str | None, uuid: str | None) -> str | None:
+        """Return the file of a name and UUID; None where it is missing.
+
+        A file that was renamed is known by its UUID, or because it is the only one.
+        """
+        key = (name, uuid)
+        if key not in self._found:
+            place = beside(self.holder, name) if name is not None else None
+            renamed = self._alone or (uuid is not None and uuid == self._uuid)
+            itself = name is None and (uuid is None or uuid == self._uuid)
+            self._found[key] = str(place) if place else self.holder if renamed or itself else None
+        return self._found[key]
+
+    def pages_of(self, name: str | None, uuid: str | None) -> int | None:
+        """Return how many pages a file has; None where it is missing."""
+        path = self.path(name, uuid)
+        if path is None:
+            return None
+        self._counted += 1
+        if self._counted > COUNTED_FILES:
+            return UNCOUNTED
+        with self._files.using(path) as file:
+            return file.n_pages()
+
+    def used(self) -> list[str]:
+        """Return every file there is of the set, that with the OME-XML first."""
+        return list(dict.fromkeys([self.holder, *(path for path in self._found.values() if path)]))
+
+    def lost(self) -> list[str]:
+        """Return the names of the files that are missing."""
+        return [name or str(uuid) for (name, uuid), path in self._found.items() if path is None]
+
+
+def _image(
+    described: OmeImage,
+    ome: SourceOme,
+    members: Members,
+    files: TiffFiles,
+    reading: Reading,
+    warnings: list[str],
+) -> Image:
+    described, planes, first = _placed(described, members, files)
+    warnings += planes.warnings
+    gaps = planes.page == MISSING
+    if gaps.any():
+        warnings.append(f"no page holds these planes, which read as 0: {gaps_in_words(gaps, 'tcz')}")
+    stack = _stack(described, planes)
+    where = f"{members.holder}: image {ome.index}"
+    [grid] = grids(asked(stack.axes, reading, where))
+    paths = tuple(members.path(*key) or "" for key in planes.files)
+    pixels = make_pixels(files, paths, stack.pages.at(grid))
+    _compare(described, pixels, warnings)
+    as_described = pixels.shape[:3] == described.shape[:3]
+    image = Image(
+        name=described.name,
+        pixels=pixels,
+        channels=_channels(described, pixels.shape[1]),
+        calibration=described.calibration,
+        time_stamps=described.time_stamps if as_described else (),
+        native_levels=native_levels(_lower(stack, files, paths), grid, files, paths, pixels, warnings),
+        # Of axes that are other ones than it says, it would tell what is wrong.
+        ome=ome if ome.xml and as_described else None,
+    )
+    return upright(image, orientation(first), warnings)
+
+
+def _placed(
+    described: OmeImage, members: Members, files: TiffFiles
+) -> tuple[OmeImage, Planes, tifffile.TiffPage]:
+    """Return the image with the samples that its pages have, where its planes are, and the first page."""
+    planes = place_planes(described, members.pages_of)
+    there = np.argwhere(planes.page != MISSING)
+    if not there.size:
+        raise ReadError(f"{members.holder}: {described.name or 'an image'}: none of its pages is there")
+    at = tuple(there[0])
+    path = members.path(*planes.files[planes.file[at]]) or ""
+    with files.using(path) as file:
+        first = file.page(int(planes.page[at]))
+    n_c, samples = described.shape[1], first.samplesperpixel
+    if set(described.samples) == {samples} or n_c % samples:
+        return described, planes, first
+    described = replace(described, samples=(samples,) * (n_c // samples))
+    return described, place_planes(described, members.pages_of), first
+
+
+def _stack(described: OmeImage, planes: Planes) -> Stack:
+    """Return the pages of an image in its DimensionOrder, in which they are counted."""
+    slowest_first = described.order[:1:-1]
+    axes = ["TCZ".index(letter) for letter in slowest_first]
+    file, page = (array.transpose(axes) for array in (planes.file, planes.page))
+    kept = [i for i, n in enumerate(page.shape) if n > 1]
+    letters = "".join(slowest_first[i] for i in kept)
+    return Stack(
+        PageAxes(letters, tuple(page.shape[i] for i in kept)),
+        Pages(np.maximum(file, 0).reshape(-1), page.reshape(-1).astype(np.int64)),
+    )
+
+
+def _lower(stack: Stack, files: TiffFiles, paths: tuple[str, ...]) -> list[Stack]:
+    """Return the pages of lower levels: the sub-pages of those of level 0."""
+    first = np.flatnonzero(stack.pages.page != MISSING)[0]
+    with files.using(paths[stack.pages.file[first]]) as file:
+        count = len(file.page(int(stack.pages.page[first])).subifds or ())
+    return [replace(stack, pages=replace(stack.pages, sub=sub)) for sub in range(count)]
+
+
+def _channels(described: OmeImage, count: int) -> tuple[Channel, ...]:
+    """Return the channels as described, or without description where there are others than are described."""
+    if len(described.channels) == count:
+        return described.channels
+    return (Channel(),) * count
+
+
+def _compare(described: OmeImage, pixels: TiffPixels, warnings: list[str]) -> None:
+    """Say where the OME-XML contradicts the pages, which are believed."""
+    y, x = pixels.shape[3:]
+    if (y, x) != tuple(described.shape[3:]):
+        stated = f"{described.shape[3]} x {described.shape[4]}"
+        warnings.append(f"OME-XML states {stated} pixels (y, x), the pages have {y} x {x}, which are taken")
+    if described.dtype not in (pixels.dtype.name, "bool"):
+        warnings.append(
+            f"OME-XML states {described.dtype} pixels, the pages have {pixels.dtype.name}, which are taken"
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Alone:
+    """The one image of an OME-TIFF that is a file of its own.
+
+    Attributes
+    ----------
+    stack, lower
+        Its pages, and those of its lower levels.
+    described
+        What its OME-XML says.
+    orientation
+        Value of the tag.
+    """
+
+    stack: Stack
+    lower: tuple[Stack, ...]
+    described: Described
+    orientation: int
+
+
+def alone_in(path: str, files: TiffFiles, warnings: list[str]) -> Alone | None:
+    """Return the image of an OME-TIFF; None unless it has one, with all its planes in this file."""
+    try:
+        holder, document = described_by(path, files)
+        members = Members(holder, document, files)
+        image, planes, first = _placed(document.images[0], members, files)
+    except ReadError as error:
+        warnings.append(f"the structure of the TIFF itself is used, not its OME-XML: {error}")
+        return None
+    if members.used() != [path] or members.lost() or len(document.images) > 1:
+        return None
+    stack = _stack(image, planes)
+    described = Described(image.name, image.channels, image.calibration, image.time_stamps, {})
+    return Alone(stack, tuple(_lower(stack, files, (path,))), described, orientation(first))
+
+
+def set_of(path: str) -> set[str]:
+    """Return the files of the set that an OME-TIFF belongs to; empty where that cannot be told."""
+    with closing(TiffFiles()) as files:
+        try:
+            holder, document = described_by(path, files)
+        except ReadError:
+            return set()
+        members = Members(holder, document, files)
+        for image in document.images:
+            for data in image.tiff_data:
+                members.path(data.file_name, data.uuid)
+        return set(members.used())

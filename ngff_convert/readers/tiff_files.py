@@ -1,0 +1,137 @@
+"""TIFF files of one source: opened on demand, once per process; tifffile reads their structure.
+
+What tifffile logs about a file that is odd (it repairs much) is collected by `logged`, because nobody reads a
+logger of a library.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import tifffile
+
+from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+from ngff_convert.readers.open_files import FilePool, OpenFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIFF_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    struct.error,
+)
+"""What tifffile and imagecodecs raise for damaged files, depending on the place of the damage."""
+
+
+@contextmanager
+def damage_named(where: str) -> Iterator[None]:
+    """Turn what tifffile raises in the block into a `ReadError` that says where."""
+    try:
+        yield
+    except ConversionError:
+        raise
+    except TIFF_ERRORS as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ReadError(f"{where} cannot be read: {reason}; copy it again") from error
+
+
+class _Collector(logging.Handler):
+    """Keeps what one thread logs."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._lines = lines
+        self._thread = threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.thread == self._thread:
+            line = " ".join(record.getMessage().split())
+            if line not in self._lines:
+                self._lines.append(line)
+
+
+@contextmanager
+def logged(lines: list[str]) -> Iterator[None]:
+    """Add to `lines` what tifffile logs in the block, instead of letting it reach the terminal."""
+    logger = logging.getLogger("tifffile")
+    collector = _Collector(lines)
+    logger.addHandler(collector)
+    try:
+        yield
+    finally:
+        logger.removeHandler(collector)
+
+
+class TiffHandle(OpenFile):
+    """One open file: a `tifffile.TiffFile` for its structure and a descriptor for its bytes."""
+
+    def understand(self) -> None:
+        """Read the header and the first page."""
+        self.lock = threading.Lock()  # a TiffFile has one position and is for one thread at a time
+        with logged([]):
+            try:
+                self.tiff = tifffile.TiffFile(self.path)
+            except tifffile.TiffFileError as error:
+                raise UnsupportedInput(f"{self.path}: not a TIFF file: {error}") from error
+            except TIFF_ERRORS as error:
+                raise ReadError(f"{self.path}: a damaged TIFF file: {error}; copy it again") from error
+
+    def close(self) -> None:
+        """Close both."""
+        self.tiff.close()
+        super().close()
+
+    def page(self, index: int, sub: int | None = None) -> tifffile.TiffPage:
+        """Return a page.
+
+        Parameters
+        ----------
+        index
+            Its number in the chain of pages, from 0.
+        sub
+            Its number among the sub-pages of that page, where it is one of them.
+
+        Raises
+        ------
+        ReadError
+            There is none, or it is damaged.
+        """
+        with self.lock, logged([]), damage_named(f"{self.path}: {page_words(index, sub)}"):
+            page = self.tiff.pages.get(index, aspage=True)
+            if sub is not None:
+                if page.pages is None:
+                    raise IndexError("no sub-page of that number")
+                page = page.pages.get(sub, aspage=True)
+            if not isinstance(page, tifffile.TiffPage):
+                raise TypeError("no page of its own")
+            return page
+
+    def n_pages(self) -> int:
+        """Return the length of the chain of pages."""
+        with self.lock, logged([]), damage_named(self.path):
+            return len(self.tiff.pages)
+
+
+def page_words(index: int, sub: int | None = None) -> str:
+    """Name a page for errors: ``"page 3"``, ``"page 3, sub-page 1"``."""
+    return f"page {index}" + ("" if sub is None else f", sub-page {sub}")
+
+
+class TiffFiles(FilePool[TiffHandle]):
+    """The TIFF files that one source reads."""
+
+    def open_file(self, path: str) -> TiffHandle:
+        """Open a file; `UnsupportedInput` where it is not TIFF."""
+        return TiffHandle(path)

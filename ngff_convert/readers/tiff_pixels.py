@@ -1,0 +1,214 @@
+"""One level of an image that is made of TIFF pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ngff_convert.errors import ReadError
+from ngff_convert.readers.contract import LazyPixels
+from ngff_convert.readers.tiff_files import damage_named, page_words
+from ngff_convert.readers.tiff_planes import Page, describe_page, read_page
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Box, Shape
+    from ngff_convert.readers.tiff_files import TiffFiles, TiffHandle
+
+MISSING = -1
+"""In place of a page's number: the page is not there, and reads as 0."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Placed:
+    """Strips or tiles of pages that are not where the file says; each array (page, strip or tile).
+
+    Some formats have offsets that tifffile has to correct.
+    """
+
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pages:
+    """Where pages are; arrays of one shape, with an entry for each page.
+
+    Attributes
+    ----------
+    file
+        Number of the file.
+    page
+        Number of the page in that file, or `MISSING`.
+    sub
+        Number among the sub-pages of that page; None for the page itself.
+    plane
+        Where planes follow one another in one piece from the page on: which of them; else None.
+    placed
+        Where strips and tiles are, in place of where the pages say, which then only tell how they are stored.
+    """
+
+    file: NDArray[np.int32]
+    page: NDArray[np.int64]
+    sub: int | None = None
+    plane: NDArray[np.int64] | None = None
+    placed: Placed | None = None
+
+    def at(self, numbers: NDArray[np.int64]) -> Pages:
+        """Return those of some numbers, in the shape of the numbers."""
+        flat = numbers.reshape(-1)
+        placed = self.placed and Placed(self.placed.offsets[flat], self.placed.sizes[flat])
+        plane = None if self.plane is None else self.plane[numbers]
+        return Pages(self.file[numbers], self.page[numbers], self.sub, plane, placed)
+
+
+@dataclass(frozen=True, eq=False)
+class TiffPixels(LazyPixels):
+    """One level: a grid of pages (t, c, z), each of so many samples and planes z.
+
+    Attributes
+    ----------
+    files
+        Where files are opened.
+    paths
+        The files.
+    pages
+        The grid, (t, c, z).
+    pages_each
+        How many pages each file has; None where that may differ.
+    samples, depth
+        Samples and planes z of a page: channel c is sample ``c % samples`` of page ``c // samples``.
+    """
+
+    files: TiffFiles
+    paths: Sequence[str]
+    pages: Pages
+    pages_each: int | None
+    samples: int
+    depth: int
+    shape: Shape
+    dtype: np.dtype[Any]
+    chunks: Shape
+    compression: str
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box, page after page."""
+        out = np.empty(box.shape, self.dtype)
+        for t in range(box.start[0], box.stop[0]):
+            for c, first_c, n_c in _parts(box.start[1], box.stop[1], self.samples):
+                for z, first_z, n_z in _parts(box.start[2], box.stop[2], self.depth):
+                    at_c = c * self.samples + first_c - box.start[1]
+                    at_z = z * self.depth + first_z - box.start[2]
+                    target = out[t - box.start[0], at_c : at_c + n_c, at_z : at_z + n_z]
+                    start = (first_c, first_z, box.start[3], box.start[4])
+                    self._read_page((t, c, z), start, target)
+        return out
+
+    def _read_page(
+        self, at: tuple[int, int, int], start: tuple[int, int, int, int], out: NDArray[Any]
+    ) -> None:
+        pages = self.pages
+        number = int(pages.page[at])
+        if number == MISSING:
+            out[...] = 0
+            return
+        path = self.paths[pages.file[at]]
+        with self.files.using(path) as file:
+
+            def describe() -> tuple[Page, int]:
+                if self.pages_each is not None and file.n_pages() != self.pages_each:
+                    raise ReadError(
+                        f"{path}: has {file.n_pages()} pages, the first file {self.pages_each}; "
+                        "is it one of another image?"
+                    )
+                page = described_page(file, number, pages.sub)
+                return page, page.nbytes
+
+            page: Page = self.files.cache.get((path, number, pages.sub), describe)
+            if pages.plane is not None:
+                page = page.moved(int(pages.plane[at]))
+            if pages.placed is not None:
+                i = int(np.ravel_multi_index(at, pages.page.shape))
+                page = page.placed(pages.placed.offsets[i], pages.placed.sizes[i])
+            self._check(page)
+            read_page(file, page, start, out)
+
+    def _check(self, page: Page) -> None:
+        expected = (self.samples, self.depth, *self.shape[3:])
+        if page.shape != expected or page.dtype != self.dtype:
+            raise ReadError(
+                f"{page.where} is {page.dtype.name} of {_by(page.shape)} (sample, z, y, x), "
+                f"the image is {self.dtype.name} of {_by(expected)}; is the file one of another image?"
+            )
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _parts(start: int, stop: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """Cut a range at multiples of `size`; yields which multiple, where in it, and how many.
+
+    Examples
+    --------
+    >>> list(_parts(2, 7, 3))
+    [(0, 2, 1), (1, 0, 3), (2, 0, 1)]
+    """
+    while start < stop:
+        number, first = divmod(start, size)
+        count = min(size - first, stop - start)
+        yield number, first, count
+        start += count
+
+
+def make_pixels(
+    files: TiffFiles, paths: Sequence[str], pages: Pages, pages_each: int | None = None
+) -> TiffPixels:
+    """Put a level together; its first page that is there tells the type and size of all.
+
+    Parameters
+    ----------
+    files, paths, pages, pages_each
+        As `TiffPixels` has them.
+
+    Raises
+    ------
+    ReadError
+        No page is there, or the first is damaged.
+    UnsupportedInput
+        Pixels are of a type or a compression that nothing here decodes.
+    """
+    there = np.flatnonzero(pages.page != MISSING)
+    if not there.size:
+        raise ReadError(f"{paths[0] if paths else 'the image'}: none of the pages of the image is there")
+    path = paths[pages.file.reshape(-1)[there[0]]]
+    with files.using(path) as file:
+        first = described_page(file, int(pages.page.reshape(-1)[there[0]]), pages.sub)
+    samples, depth, y, x = first.shape
+    n_t, n_c, n_z = pages.page.shape
+    by_sample, by_z, by_y, by_x = first.chunks
+    return TiffPixels(
+        files=files,
+        paths=paths,
+        pages=pages,
+        pages_each=pages_each,
+        samples=samples,
+        depth=depth,
+        shape=(n_t, n_c * samples, n_z * depth, y, x),
+        dtype=first.dtype,
+        chunks=(1, by_sample, by_z, by_y, by_x),
+        compression=first.compression,
+    )
+
+
+def described_page(file: TiffHandle, number: int, sub: int | None) -> Page:
+    """Return how a page of an open file is stored; raises what `describe_page` does."""
+    where = f"{file.path}: {page_words(number, sub)}"
+    page = file.page(number, sub)
+    with damage_named(where):
+        return describe_page(page, where)

@@ -1,0 +1,125 @@
+"""An open TIFF file that is no OME-TIFF: its images, put together from what tifffile finds."""
+
+from __future__ import annotations
+
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tifffile
+
+from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.model import Image
+from ngff_convert.readers.orientation import upright
+from ngff_convert.readers.tiff_axes import asked, grids
+from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
+from ngff_convert.readers.tiff_metadata import describe
+from ngff_convert.readers.tiff_pixels import make_pixels
+from ngff_convert.readers.tiff_stacks import native_levels, stack_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ngff_convert.readers.contract import Reading
+
+ORIENTATION = 274
+
+
+class TiffSource:
+    """An open TIFF file.
+
+    Attributes
+    ----------
+    images
+        One for each series of pages that tifffile finds, or for each position in one.
+    """
+
+    def __init__(self, path: str, reading: Reading) -> None:
+        self.images: list[Image] = []
+        self.warnings: list[str] = []
+        self.paths = (path,)
+        self.missing: tuple[str, ...] = ()
+        self._files = TiffFiles()
+        try:
+            with self._files.using(path):  # refuses what is no TIFF
+                pass
+            self.images = read_images(path, self._files, reading, self.warnings)
+        except BaseException:  # whatever it is, nobody else can close the files
+            self._files.close()
+            raise
+
+    def __enter__(self) -> TiffSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._files.close()
+
+
+def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[str]) -> list[Image]:
+    """Put the images of a TIFF file together from its own structure.
+
+    Raises
+    ------
+    ReadError
+        It is damaged.
+    UnsupportedInput
+        None of its images is of a kind that can be read.
+    OptionError
+        The axes that the user states do not fit.
+    """
+    images: list[Image] = []
+    refused: list[UnsupportedInput] = []
+    # A file object of its own, because tifffile keeps every page of a series for as long as that is open.
+    with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
+        every = [series for series in tif.series if prod(series.shape)]
+        if len(every) < len(tif.series):
+            warnings.append("pages without pixels are left out")
+        for number, series in enumerate(every):
+            where = path if len(every) == 1 else f"{path}: image {number}"
+            try:
+                images += _series_images(where, files, tif, series, reading, warnings)
+            except UnsupportedInput as error:
+                refused.append(error)
+    if not images:
+        raise refused[0] if refused else ReadError(f"{path}: a TIFF file without a page that has pixels")
+    warnings += [f"left out: {error}" for error in refused]
+    return images
+
+
+def _series_images(
+    where: str,
+    files: TiffFiles,
+    tif: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    reading: Reading,
+    warnings: list[str],
+) -> list[Image]:
+    stack = stack_of(series)
+    lower = [stack_of(level) for level in series.levels[1:]]
+    if series.transform is not None:
+        warnings.append("pixels are the stored values, not on the scale that the file states for display")
+    paths = (str(Path(tif.filehandle.path)),)
+    every = grids(asked(stack.axes, reading, where))
+    images = []
+    for number, grid in enumerate(every):
+        pixels = make_pixels(files, paths, stack.pages.at(grid))
+        t, c, z = pixels.shape[:3]
+        described = describe(tif, series, (t, c, z), pixels.samples, warnings)
+        image = Image(
+            name=described.name if len(every) == 1 else f"{described.name} {number}".strip(),
+            pixels=pixels,
+            channels=described.channels,
+            calibration=described.calibration,
+            time_stamps=described.time_stamps,
+            native_levels=native_levels(lower, grid, files, paths, pixels, warnings),
+            original_metadata=described.original_metadata,
+        )
+        images.append(upright(image, orientation(series.keyframe), warnings))
+    return images
+
+
+def orientation(page: tifffile.TiffPage) -> int:
+    """Return the value of a page's tag Orientation; 1, as it is seen, where it has none."""
+    return int(page.tags.valueof(ORIENTATION, 1))
