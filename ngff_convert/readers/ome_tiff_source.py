@@ -19,7 +19,6 @@ from ngff_convert.readers.tiff_axes import PageAxes, asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles
 from ngff_convert.readers.tiff_head import is_tiff
 from ngff_convert.readers.tiff_metadata import Described
-from ngff_convert.readers.tiff_metadata import Described
 from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels
 from ngff_convert.readers.tiff_source import orientation, read_images
 from ngff_convert.readers.tiff_stacks import Stack, native_levels
