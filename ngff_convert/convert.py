@@ -176,7 +176,8 @@ def convert(
             missing = tuple(opened.missing)
             if missing and options.on_error == "stop":
                 raise ReadError(
-                    f"{source}: {'; '.join(missing)}; bring it, or use --on-error fill to have 0 there"
+                    f"{source}: {'; '.join(missing)}; "
+                    "supply what is missing, or use --on-error fill to write 0 in its place"
                 )
             for message in (*opened.warnings, *missing, *_remarks(decided)):
                 story(events.Note(message))
@@ -253,12 +254,17 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
 def _digest(paths: Sequence[str], decided: Sequence[Decided]) -> str:
     """Name what will be written by the plans and by each input file's path, size and time of change."""
     facts: list[Any] = []
+    folders: dict[str, str] = {}  # files may be many, and their folders are few
     for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
         try:
-            status = Path(path).stat()
+            status = os.stat(path)  # noqa: PTH116
         except OSError as error:
             raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-        facts.append([str(Path(path).resolve()), status.st_size, status.st_mtime_ns])
+        real = os.path.realpath(path) if os.path.islink(path) else f"{folders[folder]}/{name}"  # noqa: PTH114
+        facts.append([real, status.st_size, status.st_mtime_ns])
     facts += [[item.folder, item.plan.digest] for item in decided]
     return sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -292,15 +298,20 @@ def _write_metadata(
     observe: Observer,
 ) -> None:
     """Write every group, and hold the whole store against what was decided."""
-    from ngff_convert import omexml, store
+    from ngff_convert import store
 
     xml = None
     if options.ome_xml:
+        from ngff_convert import omexml
+
         described = [(item.image, item.plan) for item in decided]
+        noted: list[str] = []
         try:
-            xml = omexml.build(described, original_metadata=options.original_metadata)
+            xml = omexml.build(described, noted, original_metadata=options.original_metadata)
         except omexml.PixelTypeError as error:
-            observe(events.Note(str(error)))
+            noted.append(str(error))
+        for line in noted:
+            observe(events.Note(line))
     files = store.documents(decided, windows, xml)
     store.write(partial, files)
     store.check(partial, decided, files)

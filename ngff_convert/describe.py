@@ -7,6 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.model import AXES
+from ngff_convert.units import SPACE_SYMBOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
-_SYMBOLS = {"micrometer": "µm", "nanometer": "nm", "millimeter": "mm", "meter": "m"}
 
 
 def size(n_bytes: float) -> str:
@@ -54,7 +54,7 @@ def _zyx(values: Sequence[float | None], unit: str | None) -> str:
     if all(value is None for value in values):
         return "unknown"
     numbers = f" {TIMES} ".join("?" if value is None else f"{value:.6g}" for value in values)
-    return f"{numbers} {_SYMBOLS.get(unit, unit) if unit else '(no unit)'}"
+    return f"{numbers} {SPACE_SYMBOLS[unit] if unit else '(no unit)'}"
 
 
 # -- images ------------------------------------------------------------------------------------------------

@@ -1,4 +1,8 @@
-"""Images and their plans -> OME-XML 2016-06, the sidecar ``OME/METADATA.ome.xml``."""
+"""Images and their plans -> OME-XML 2016-06, the sidecar ``OME/METADATA.ome.xml``.
+
+The document is built as a tree of elements in the order of the schema: ome-types, whose classes would do it
+too, takes 0.4 CPU seconds to import, half of what a small conversion takes.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from ome_types import model, to_xml
+from lxml import etree
 
+from ngff_convert.ome_schema import NAMESPACE
 from ngff_convert.omexml_source import carry_on
+from ngff_convert.units import SPACE_SYMBOLS
 from ngff_convert.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ngff_convert.model import Calibration, Channel, Image, MaybeTriple, WritePlan
 
@@ -25,6 +31,16 @@ ORIGIN_LABEL = "centre of the first voxel"
 MAX_PLANES = 10_000
 """Time stamps beyond this many are left out here; the multiscales metadata keep them all."""
 
+PIXEL_TYPES = {
+    **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
+    "float32": "float",
+    "float64": "double",
+    "bool": "bit",
+}
+"""Types of pixels: numpy's name -> OME's."""
+
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+
 # What XML 1.0 cannot hold, not even escaped.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -33,7 +49,7 @@ class PixelTypeError(ValueError):
     """OME-XML has no name for the type of an image's pixels, so the store goes without this document."""
 
 
-def build(images: Sequence[tuple[Image, WritePlan]], *, original_metadata: bool) -> str:
+def build(images: Sequence[tuple[Image, WritePlan]], noted: list[str], *, original_metadata: bool) -> str:
     """Describe images in OME-XML.
 
     Parameters
@@ -41,6 +57,8 @@ def build(images: Sequence[tuple[Image, WritePlan]], *, original_metadata: bool)
     images
         Each image as it is written (cropped and with every override applied) and its plan, in the order of
         the series.
+    noted
+        Gets a line where what a source says in its own OME-XML cannot be kept.
     original_metadata
         Whether to keep what the source says: its own OME-XML, and the rest section by section.
 
@@ -56,118 +74,124 @@ def build(images: Sequence[tuple[Image, WritePlan]], *, original_metadata: bool)
     PixelTypeError
         For float16 and 64-bit integers. The document describes all images of a store or none.
     """
-    annotations = model.StructuredAnnotations()
-    described = []
+    root = etree.Element(_tag("OME"), nsmap={None: NAMESPACE, "xsi": _XSI})
+    root.set(f"{{{_XSI}}}schemaLocation", f"{NAMESPACE} {NAMESPACE}/ome.xsd")
+    root.set("Creator", f"ngff-convert {__version__}")
+    annotations = etree.Element(_tag("StructuredAnnotations"))
     for index, (image, plan) in enumerate(images):
-        own = _original_metadata(image, len(annotations)) if original_metadata else []
-        annotations.map_annotations.extend(own)
-        described.append(_image(index, image, plan, own))
-    # Each part has been checked as it was made; checking the whole would only link the references, which
-    # takes a third of the time where there are thousands of planes.
-    ome = model.OME.model_construct(
-        creator=f"ngff-convert {__version__}",
-        images=described,
-        structured_annotations=annotations or None,
-    )
-    # Without lxml, ome-types leaves carriage returns in text as they are, and a parser reads newlines.
-    document = to_xml(ome).replace("\r", "&#13;")
+        element = _image(root, index, image, plan)
+        if original_metadata:
+            _original_metadata(element, annotations, image.original_metadata)
+    if len(annotations):
+        root.append(annotations)
+    etree.indent(root)
     if original_metadata:
-        document = carry_on(document, [image for image, _ in images])
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + document
+        root = carry_on(root, [image for image, _ in images], noted)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + str(etree.tostring(root, encoding="unicode")) + "\n"
 
 
-def _image(
-    index: int, image: Image, plan: WritePlan, annotations: Sequence[model.MapAnnotation]
-) -> model.Image:
+def _image(root: Any, index: int, image: Image, plan: WritePlan) -> Any:  # noqa: ANN401 - lxml is untyped
+    element = _add(root, "Image", ID=f"Image:{index}", Name=image.name or None)
+    if image.time_stamps:
+        _add(element, "AcquisitionDate").text = image.time_stamps[0].isoformat()
     # The position of level 0, of which the plan has the whole.
-    origin = _lengths("", image.calibration, image.calibration.origin_zyx, plan.levels[0].translation)
-    return model.Image(
-        id=f"Image:{index}",
-        name=_xml(image.name) or None,
-        acquisition_date=image.time_stamps[0] if image.time_stamps else None,
-        stage_label=model.StageLabel(name=ORIGIN_LABEL, **origin) if origin else None,
-        pixels=_pixels(index, image, plan),
-        annotation_refs=[model.AnnotationRef(id=annotation.id) for annotation in annotations],
-    )
+    known = image.calibration.origin_zyx
+    if origin := dict(_lengths("", image.calibration, known, plan.levels[0].translation)):
+        _add(element, "StageLabel", Name=ORIGIN_LABEL, **origin)
+    pixels = _pixels(element, index, image, plan)
+    for number, channel in enumerate(image.channels):
+        _channel(pixels, f"Channel:{index}:{number}", channel)
+    _add(pixels, "MetadataOnly")
+    _planes(pixels, image)
+    return element
 
 
-def _pixels(index: int, image: Image, plan: WritePlan) -> model.Pixels:
-    types = {str(kind.numpy_dtype): kind for kind in model.PixelType}
-    if plan.dtype not in types:
+def _pixels(element: Any, index: int, image: Image, plan: WritePlan) -> Any:  # noqa: ANN401
+    if plan.dtype not in PIXEL_TYPES:
         raise PixelTypeError(
             f"OME-XML has no pixel type for {plan.dtype} (image {index}), so OME/METADATA.ome.xml is left out"
         )
     level, calibration = plan.levels[0], image.calibration
-    size_t, size_c, size_z, size_y, size_x = level.shape
-    return model.Pixels(
-        id=f"Pixels:{index}",
-        dimension_order=model.Pixels_DimensionOrder.XYZCT,  # fastest first: the arrays are tczyx in C order
-        type=types[plan.dtype],
-        big_endian=False,
-        size_t=size_t,
-        size_c=size_c,
-        size_z=size_z,
-        size_y=size_y,
-        size_x=size_x,
-        channels=[_channel(f"Channel:{index}:{c}", channel) for c, channel in enumerate(image.channels)],
-        metadata_only=model.MetadataOnly(),
-        planes=_planes(image),
-        **_lengths("physical_size_", calibration, calibration.zyx, level.scale),
-        **_quantity("time_increment", calibration.t_s, model.UnitsTime.SECOND),
+    return _add(
+        element,
+        "Pixels",
+        ID=f"Pixels:{index}",
+        DimensionOrder="XYZCT",  # fastest first: the arrays are tczyx in C order
+        Type=PIXEL_TYPES[plan.dtype],
+        BigEndian="false",
+        **{f"Size{axis}": str(size) for axis, size in zip("TCZYX", level.shape, strict=True)},
+        **dict(_lengths("PhysicalSize", calibration, calibration.zyx, level.scale)),
+        **_quantity("TimeIncrement", calibration.t_s, "s"),
     )
 
 
-def _channel(identifier: str, channel: Channel) -> model.Channel:
-    fields: dict[str, Any] = {}
-    if channel.color is not None:
-        fields["color"] = model.Color(f"#{channel.color}")
-    for light, nm in (("emission", channel.emission_nm), ("excitation", channel.excitation_nm)):
+def _channel(pixels: Any, identifier: str, channel: Channel) -> None:  # noqa: ANN401
+    light: dict[str, str] = {}
+    for name, nm in (("Emission", channel.emission_nm), ("Excitation", channel.excitation_nm)):
         if nm is not None and isfinite(nm) and nm > 0:  # no light has another, and the schema refuses it
-            fields |= _quantity(f"{light}_wavelength", nm, model.UnitsLength.NANOMETER)
-    return model.Channel(id=identifier, name=_xml(channel.name or "") or None, samples_per_pixel=1, **fields)
+            light |= _quantity(f"{name}Wavelength", nm, "nm")
+    color = None if channel.color is None else str(_rgba(channel.color))
+    _add(
+        pixels, "Channel", ID=identifier, Name=channel.name or None, SamplesPerPixel="1", Color=color, **light
+    )
 
 
-def _planes(image: Image) -> list[model.Plane]:
+def _rgba(color: str) -> int:
+    """Return an opaque colour as OME packs it: RGBA in a signed 32-bit integer.
+
+    Examples
+    --------
+    >>> _rgba("FFFFFF"), _rgba("00FF00")
+    (-1, 16711935)
+    """
+    return int.from_bytes(bytes.fromhex(color + "FF"), "big", signed=True)
+
+
+def _planes(pixels: Any, image: Image) -> None:  # noqa: ANN401
     """Say when each time point was taken, if no constant step does: one plane a time point."""
     stamps = image.time_stamps
     if image.calibration.t_s is not None or len(stamps) < 2:
-        return []
-    seconds = [(stamp - stamps[0]).total_seconds() for stamp in stamps[:MAX_PLANES]]
-    return [
-        model.Plane(the_z=0, the_c=0, the_t=t, delta_t=delta, delta_t_unit=model.UnitsTime.SECOND)
-        for t, delta in enumerate(seconds)
-    ]
+        return
+    for t, stamp in enumerate(stamps[:MAX_PLANES]):
+        seconds = _quantity("DeltaT", (stamp - stamps[0]).total_seconds(), "s")
+        _add(pixels, "Plane", TheZ="0", TheC="0", TheT=str(t), **seconds)
 
 
-def _original_metadata(image: Image, first: int) -> list[model.MapAnnotation]:
-    """Keep what the source says: one annotation a section, numbered from `first`."""
-    return [
-        model.MapAnnotation(
-            id=f"Annotation:OriginalMetadata:{number}",  # lest it be one of the source's own
-            namespace=ORIGINAL_METADATA,
-            description=_xml(section),
-            # Not given as a dict: of one with the single key "ms", ome-types would take the value for a list.
-            value=model.Map(ms=[model.Map.M(k=_xml(key), value=_xml(text)) for key, text in entries.items()]),
-        )
-        for number, (section, entries) in enumerate(image.original_metadata.items(), first)
-    ]
+def _original_metadata(element: Any, annotations: Any, sections: Mapping[str, Mapping[str, str]]) -> None:  # noqa: ANN401
+    """Keep what the source says: one annotation a section, which the image refers to."""
+    for section, entries in sections.items():
+        identifier = f"Annotation:OriginalMetadata:{len(annotations)}"  # lest it be one of the source's own
+        annotation = _add(annotations, "MapAnnotation", ID=identifier, Namespace=ORIGINAL_METADATA)
+        _add(annotation, "Description").text = _xml(section)
+        value = _add(annotation, "Value")
+        for key, text in entries.items():
+            _add(value, "M", K=key).text = _xml(text)
+        _add(element, "AnnotationRef", ID=identifier)
 
 
 def _lengths(
     prefix: str, calibration: Calibration, known: MaybeTriple, values: Sequence[float]
-) -> dict[str, Any]:
-    """Return the fields of those lengths along z, y and x that are known; `values` are for t and c too."""
-    fields: dict[str, Any] = {}
+) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of those lengths along z, y and x that are known; `values` are for t and c too."""
     if calibration.unit is not None:
-        unit = model.UnitsLength[calibration.unit.upper()]
-        for axis, given, value in zip("zyx", known, values[2:], strict=True):
-            fields |= _quantity(f"{prefix}{axis}", None if given is None else value, unit)
-    return fields
+        for axis, given, value in zip("ZYX", known, values[2:], strict=True):
+            size = None if given is None else value
+            yield from _quantity(f"{prefix}{axis}", size, SPACE_SYMBOLS[calibration.unit]).items()
 
 
-def _quantity(name: str, value: float | None, unit: model.UnitsLength | model.UnitsTime) -> dict[str, Any]:
-    """Return the fields of a value and its unit; none of an unknown value, lest the unit stand alone."""
-    return {} if value is None else {name: value, f"{name}_unit": unit}
+def _quantity(name: str, value: float | None, unit: str) -> dict[str, str]:
+    """Return the attributes of a value and its unit; none of an unknown value, lest the unit stand alone."""
+    return {} if value is None else {name: repr(float(value)), f"{name}Unit": unit}
+
+
+def _add(parent: Any, name: str, /, **attributes: str | None) -> Any:  # noqa: ANN401
+    """Add an element with those attributes that are known."""
+    known = {key: _xml(value) for key, value in attributes.items() if value is not None}
+    return etree.SubElement(parent, _tag(name), known)
+
+
+def _tag(name: str) -> str:
+    return f"{{{NAMESPACE}}}{name}"
 
 
 def _xml(text: str) -> str:

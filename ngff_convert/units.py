@@ -52,21 +52,27 @@ TIME_UNITS: dict[str, float] = {
 }
 """OME-NGFF names of time units, in seconds."""
 
+SPACE_SYMBOLS: dict[str, str] = {
+    "meter": "m",
+    **{f"{prefix}meter": f"{symbol}m" for prefix, (symbol, _) in _PREFIXES.items()},
+    "micrometer": "\u00b5m",  # the micro sign: the schema of OME-XML does not know the letter mu
+    "angstrom": "\u00c5",
+    "inch": "in",
+    "foot": "ft",
+    "yard": "yd",
+    "mile": "mi",
+    "parsec": "pc",
+}
+"""OME-NGFF names of length units -> their symbols, as OME-XML has them."""
+
 # Symbols keep their case (mm is not Mm); words do not. U+00B5 (micro sign) and U+03BC (mu) both occur.
-_SPACE_SYMBOLS = {
-    "m": "meter",
-    **{f"{symbol}m": f"{prefix}meter" for prefix, (symbol, _) in _PREFIXES.items()},
-    "\u00b5m": "micrometer",
+_SPACE_UNITS = {
+    **{symbol: unit for unit, symbol in SPACE_SYMBOLS.items()},
+    "um": "micrometer",
     "\u03bcm": "micrometer",
-    "\u00c5": "angstrom",
     "\u212b": "angstrom",
     "A": "angstrom",
-    "in": "inch",
     '"': "inch",
-    "ft": "foot",
-    "yd": "yard",
-    "mi": "mile",
-    "pc": "parsec",
 }
 _SPACE_WORDS = {
     **{name: name for name in SPACE_UNITS},
@@ -124,7 +130,7 @@ def space_unit(text: str) -> str | None:
     ('micrometer', 'micrometer', 'micrometer', None)
     """
     text = text.strip()
-    return _SPACE_SYMBOLS.get(text) or _SPACE_WORDS.get(text.lower())
+    return _SPACE_UNITS.get(text) or _SPACE_WORDS.get(text.lower())
 
 
 def time_unit(text: str) -> str | None:

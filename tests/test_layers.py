@@ -24,10 +24,10 @@ LAYERS = [
     {"sink", "downsample", "pyramid", "options", "omexml_source"},
     {"events", "readers"},
     {"model"},
-    {"units", "errors", "version"},
+    {"units", "errors", "version", "ome_schema"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
-READERS_IMPORT = {"model", "units", "errors", "readers.contract"}
+READERS_IMPORT = {"model", "units", "errors", "ome_schema", "readers.contract"}
 
 
 def modules() -> dict[str, Path]:

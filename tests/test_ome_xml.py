@@ -264,11 +264,9 @@ def test_a_doctype_in_a_comment_is_none() -> None:
 
 
 def test_importing_is_cheap() -> None:
-    code = (
-        "import ngff_convert.readers.ome_xml, sys; print('ome_types' in sys.modules, 'lxml' in sys.modules)"
-    )
+    code = "import ngff_convert.readers.ome_xml, sys; print('ome_types' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["False", "False"]
+    assert result.stdout.split() == ["False"]
 
 
 # -- the document that is carried on -------------------------------------------------------------------------
@@ -800,7 +798,7 @@ def test_a_hundred_thousand_planes() -> None:
     inner += "".join(plane(t=t, DeltaT=t * 0.5) for t in range(n))
     parsed = read(document(channel() + inner, T=n))
     assert parsed.warnings == ("of 100000 Plane elements, the first 10000 are carried on in OME-XML",)
-    assert parsed.xml.count("<Plane ") == 10_000
+    assert parsed.xml.count("Plane TheZ") == 10_000
     (image,) = parsed.images
     assert image.delta_t[-1] == 49_999.5
     assert image.calibration.t_s == 0.5

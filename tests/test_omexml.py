@@ -43,7 +43,7 @@ def an_image(shape: Shape = (1, 2, 5, 40, 33), dtype: str = "uint16", **fields: 
 def document(*images: Image, original_metadata: bool = True, **options: Any) -> str:
     resources = planning.Resources(workers=1, memory=2**30)
     plans = [planning.build(image, Options(**options), resources) for image in images]
-    return build(list(zip(images, plans, strict=True)), original_metadata=original_metadata)
+    return build(list(zip(images, plans, strict=True)), [], original_metadata=original_metadata)
 
 
 def read(xml: str) -> OME:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import codecs
 import logging
 import re
-import warnings
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from ngff_convert.errors import ReadError
+from ngff_convert.ome_schema import NAMESPACE, fault, mended, parsed, say_metadata_only
 from ngff_convert.units import space_unit
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_PLANES = 10_000
 """Plane elements that are carried on; ome-types takes a second for so many."""
 
-SCHEMA = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
 
 _KNOWN_SCHEMAS = ("http://www.openmicroscopy.org/Schemas/OME/", "http://www.openmicroscopy.org/Schemas/ome/")
 _LARGEST = 2**31
@@ -173,20 +172,18 @@ def carried_on(root: Element, noted: list[str]) -> str:
     n_images = _strip(root, noted)
     if not root.tag.startswith(tuple(f"{{{start}" for start in _KNOWN_SCHEMAS)):
         for element in root.iter():
-            element.tag = f"{{{SCHEMA}}}{local(element)}"
+            element.tag = f"{{{NAMESPACE}}}{local(element)}"
+    say_metadata_only(root)
+    xml = ElementTree.tostring(root, "unicode")
     try:
-        from ome_types import from_xml, to_xml  # costs half a second, so only who has OME-XML pays
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # identifiers of another form, which ome-types replaces
-            ome = from_xml(ElementTree.tostring(root), transformations=[_say_metadata_only])
-            if len(ome.images) != n_images:
-                raise ValueError(f"{n_images} images, but {len(ome.images)} in the schema of 2016-06")
-            return to_xml(ome)
-    except Exception as error:  # noqa: BLE001 - XSLT, lxml, xsdata and pydantic have each their own errors
-        reason = " ".join(str(error).partition("[type=")[0].split())
-        noted.append(f"OME-XML is invalid: {reason[:200] or type(error).__name__}; not carried on")
+        if not root.tag.startswith(f"{{{NAMESPACE}}}") or fault(parsed(xml)):
+            xml = mended(xml)
+            if len(list(children(ElementTree.fromstring(xml), "Image"))) != n_images:
+                raise ValueError(f"{n_images} images are not all in it in the schema of 2016-06")
+    except ValueError as error:
+        noted.append(f"OME-XML is invalid: {error}; not carried on")
         return ""
+    return xml
 
 
 def _strip(root: Element, noted: list[str]) -> int:
@@ -221,13 +218,3 @@ def _tidy(element: Element, *names: str) -> None:
             element.attrib.pop(f"{name}Unit", None)
         elif space_unit(element.get(f"{name}Unit", "")) == "micrometer":
             element.set(f"{name}Unit", "\u00b5m")
-
-
-def _say_metadata_only(document: Any) -> Any:  # noqa: ANN401 - a tree of lxml, or of ElementTree without it
-    """Put a MetadataOnly into each Pixels of 2016-06, which must have it in place of its pixels."""
-    for pixels in document.getroot().iter(f"{{{SCHEMA}}}Pixels"):
-        names = [e.tag.rpartition("}")[2] if isinstance(e.tag, str) else "" for e in pixels]
-        if "MetadataOnly" not in names:
-            at = len(names) - names[::-1].index("Channel") if "Channel" in names else 0
-            pixels.insert(at, pixels.makeelement(f"{{{SCHEMA}}}MetadataOnly", {}))
-    return document
