@@ -1,6 +1,7 @@
-"""Measure ngff-convert beside a bare one-thread loop and beside other converters, and write a table.
+"""Measure ngff-convert beside a bare one-thread loop and beside other converters, and write tables.
 
     python benchmarks/bench.py --out benchmarks/README.md
+    python benchmarks/bench.py --inputs ome-tiff-deflate,ome-tiff,imagej
 
 Commands run in turn, round after round (A B C A B C ...), so that a slow minute of the machine hits all
 alike.
@@ -17,17 +18,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from inputs import HERE, PROBE_SHAPE, SHAPE, Image, enlarged, make_image, warm
+from inputs import HERE, KINDS, PROBE_SHAPE, Image, Kind, enlarged, make_image, warm
 from measure import Run, last_line, run
 from outputs import describe
 from peers import PEERS, Peer, PeerUnavailableError, install
+from pixels import shape_of
 from rich.console import Console
-from rows import ROWS, Place, Result, Row
+from rows import Place, Result, Row
 from tables import COLUMNS, RATIO_COLUMNS, cells, markdown, ratios, save, save_runs, show
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ MESSAGE_LENGTH = 160
 
 @dataclass(frozen=True)
 class Bench:
-    """Where things are, for one run of the benchmark."""
+    """Where things are, for one kind of input."""
 
+    kind: Kind
     work: Path
     ram: Path
     disk: Path | None
@@ -63,7 +66,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix=f"{row.key}-", dir=folder) as scratch:
             target = Path(scratch) / "out.ome.zarr"
             command = self.fill(row, self.image(row), target)
-            log = self.work / f"{row.key}.log"
+            log = self.work / f"{self.kind.key}-{row.key}.log"
             try:
                 measured = run(command, log, timeout_s=self.timeout_s, environment=dict(row.environment))
             except OSError as error:
@@ -112,14 +115,13 @@ def version_in(programs: Path, peer: Peer) -> str:
     return found.stdout.strip()
 
 
-def ready_peers(bench: Bench, peers: Sequence[Peer], probe: Image) -> Iterator[Result]:
+def ready_peers(bench: Bench, peers: Sequence[Peer]) -> Iterator[Result]:
     """Install peers and try each on a small image; yields results without figures, or with a failure.
 
     The trial also keeps first-run costs (byte code, downloads) out of the figures.
     """
     home = bench.work / "home"
     home.mkdir(exist_ok=True)
-    trial = Bench(bench.work, bench.ram, None, bench.product, {"input": probe}, bench.timeout_s)
     for peer in peers:
         try:
             row = peer_row(peer, install(peer, bench.work / "peers"), home)
@@ -127,6 +129,8 @@ def ready_peers(bench: Bench, peers: Sequence[Peer], probe: Image) -> Iterator[R
             yield Result(Row(peer.name, peer.name, ()), failure=f"cannot be installed: {error}")
             continue
         tried = Result(row)
+        probe = make_image(bench.work, bench.kind, PROBE_SHAPE)
+        trial = replace(bench, disk=None, images={"input": probe})
         trial.measure(tried)
         yield Result(row, failure=f"cannot read the input ({tried.failure})" if tried.failure else "")
 
@@ -180,13 +184,14 @@ def header(bench: Bench, results: Sequence[Result], n_rounds: int) -> list[str]:
     """Describe machine, input and versions, a sentence a line."""
     image = bench.images["input"]
     shape = " x ".join(map(str, image.shape))
-    libraries = ("h5py", "imagecodecs", "numpy", "tensorstore")
+    libraries = ("h5py", "imagecodecs", "numpy", "tensorstore", "tifffile")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
     return [
         f"Machine: {n_cores()} cores, {memory_gib():.0f} GiB, {platform.system()} {platform.machine()}; "
         f"{others(results)}.",
-        f"Input: {image.raw_bytes / 1e9:.2f} GB, {shape} (t c z y x) {image.dtype}, gzip level 2 at a ratio "
-        f"of {image.ratio:.2f}, in the page cache; output to {'RAM' if bench.ram != bench.work else 'disk'}.",
+        f"Input: {image.raw_bytes / 1e9:.2f} GB, {shape} (t c z y x) {image.dtype}; "
+        f"{bench.kind.about}, {image.stored_bytes / 1e9:.2f} GB, in the page cache; "
+        f"output to {'RAM' if bench.ram != bench.work else 'disk'}.",
         f"Programs: ngff-convert: {product_version(bench.product, bench.work)}; "
         f"Python {platform.python_version()}, {versions}.",
         f"Figures are medians of {n_rounds} rounds (smallest to largest); CPU is user and system time of all "
@@ -198,12 +203,13 @@ def header(bench: Bench, results: Sequence[Result], n_rounds: int) -> list[str]:
 # --- the command -------------------------------------------------------------------------------------
 
 
-def shape_of(text: str) -> tuple[int, ...]:
-    """Read a t,c,z,y,x shape."""
-    shape = tuple(int(part) for part in text.split(","))
-    if len(shape) != 5 or min(shape) < 1:
-        raise argparse.ArgumentTypeError("five sizes, each at least 1")
-    return shape
+def kinds_of(text: str) -> list[Kind]:
+    """Read the names of kinds of input."""
+    known = {kind.key: kind for kind in KINDS}
+    try:
+        return [known[key] for key in text.split(",")]
+    except KeyError as error:
+        raise argparse.ArgumentTypeError(f"{error} is none of {', '.join(known)}") from None
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -216,11 +222,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--disk", type=Path, help="folder for the row that writes to disk; left out without it")
     add("--ram", type=Path, default=Path("/dev/shm"), help="folder for all other output [%(default)s]")
     add("--rounds", type=int, default=3)
-    add("--shape", type=shape_of, default=SHAPE, help="t,c,z,y,x of the input")
+    every = ",".join(kind.key for kind in KINDS)
+    add("--inputs", type=kinds_of, default=every, metavar="KIND,...", help="kinds of input [%(default)s]")
+    add("--shape", type=shape_of, help="t,c,z,y,x of every input, instead of its own")
     add("--only", action="append", default=[], metavar="ROW", help="rows by key or peer name; repeat")
     add("--no-peers", action="store_true", help="leave other converters out")
     add("--timeout", type=float, default=1800, help="seconds for one command [%(default)s]")
-    add("--out", type=Path, help="Markdown: a new file, or a page with the table's markers")
+    add("--out", type=Path, help="Markdown: a new file, or a page with markers for the tables")
     add("--runs", type=Path, help="JSON of every single run")
     return parser.parse_args(arguments)
 
@@ -232,63 +240,71 @@ def ram_folder(wanted: Path, work: Path, needed_bytes: int) -> Path:
     return work
 
 
-def wanted_rows(options: argparse.Namespace) -> list[Row]:
-    """Return the product's rows that were asked for and that can be run."""
-    rows = [row for row in ROWS if row.place is not Place.DISK or options.disk]
-    rows = [row for row in rows if row.key != "plan" or (HERE / "plan_100tb.py").exists()]
+def wanted_rows(options: argparse.Namespace, kind: Kind) -> list[Row]:
+    """Return the rows of an input that were asked for and that can be run."""
+    rows = [row for row in kind.rows if row.place is not Place.DISK or options.disk]
     return [row for row in rows if not options.only or row.key in options.only]
 
 
-def prepare(options: argparse.Namespace, rows: Sequence[Row]) -> Bench:
+def prepare(options: argparse.Namespace, kind: Kind, rows: Sequence[Row]) -> Bench:
     """Make inputs and folders."""
     options.work.mkdir(parents=True, exist_ok=True)
-    images = {"input": make_image(options.work, options.shape)}
+    shape = options.shape or kind.shape
+    images = {"input": make_image(options.work, kind, shape)}
     if any(row.input == "big" for row in rows):
-        images["big"] = make_image(options.work, enlarged(options.shape))
+        images["big"] = make_image(options.work, kind, enlarged(shape))
     largest = max(image.raw_bytes for image in images.values())
     ram = ram_folder(options.ram, options.work, 2 * largest)
-    return Bench(options.work, ram, options.disk, options.product, images, options.timeout)
+    return Bench(kind, options.work, ram, options.disk, options.product, images, options.timeout)
 
 
-def peers_asked(options: argparse.Namespace, bench: Bench) -> list[Result]:
-    """Return the peers that were asked for, installed and tried."""
-    asked = [peer for peer in PEERS if not options.only or peer.name in options.only]
-    if options.no_peers or not asked:
+def wanted_peers(options: argparse.Namespace) -> list[Peer]:
+    """Return the peers that were asked for."""
+    return [p for p in PEERS if not options.no_peers and (not options.only or p.name in options.only)]
+
+
+def measure_kind(kind: Kind, options: argparse.Namespace) -> list[Result]:
+    """Measure and report what was asked for with one kind of input, unless that is nothing."""
+    rows, wanted = wanted_rows(options, kind), wanted_peers(options)
+    if not rows and not wanted:
         return []
-    return list(ready_peers(bench, asked, make_image(options.work, PROBE_SHAPE)))
-
-
-def report(bench: Bench, results: list[Result], peers: list[Result], options: argparse.Namespace) -> None:
-    """Print the tables and write the files that were asked for."""
-    told = header(bench, [*results, *peers], options.rounds)
-    compared = [ratio.cells() for ratio in ratios(results, peers, n_cores())]
-    tables: list[tuple[Cells, list[Cells]]] = [(COLUMNS, [cells(result) for result in [*results, *peers]])]
-    if compared:
-        tables.append((RATIO_COLUMNS, compared))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print("\n".join(told), highlight=False, markup=False)
-    for columns, rows in tables:
-        show(console, columns, rows)
-    if options.out:
-        parts = [markdown(columns, rows) for columns, rows in tables]
-        save(options.out, "\n\n".join([" \\\n".join(told), *parts]))
-    if options.runs:
-        save_runs(options.runs, [*results, *peers])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark."""
-    options = parse(arguments)
-    rows = wanted_rows(options)
-    bench = prepare(options, rows)
+    bench = prepare(options, kind, rows)
     try:
         results = [Result(row) for row in rows]
-        peers = peers_asked(options, bench)
+        peers = list(ready_peers(bench, wanted))
         measure_all(bench, [*results, *peers], options.rounds, Console(stderr=True))
         report(bench, results, peers, options)
     finally:
         if bench.ram != bench.work:
             shutil.rmtree(bench.ram, ignore_errors=True)
+    return [*results, *peers]
+
+
+def report(bench: Bench, results: list[Result], peers: list[Result], options: argparse.Namespace) -> None:
+    """Print the tables of a kind of input and put them into the page that was asked for."""
+    told = header(bench, [*results, *peers], options.rounds)
+    compared = [ratio.cells() for ratio in ratios(results, peers, n_cores(), bench.kind.aims)]
+    tables: list[tuple[Cells, list[Cells]]] = [(COLUMNS, [cells(result) for result in [*results, *peers]])]
+    if compared:
+        tables.append((RATIO_COLUMNS, compared))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print("\n".join([bench.kind.title, *told]), highlight=False, markup=False)
+    for columns, lines in tables:
+        show(console, columns, lines)
+    if options.out:
+        parts = [markdown(columns, lines) for columns, lines in tables]
+        fragment = "\n\n".join([f"### {bench.kind.title}", " \\\n".join(told), *parts])
+        save(options.out, bench.kind.key, fragment)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
+    options = parse(arguments)
+    measured: dict[str, list[Result]] = {}
+    for kind in options.inputs:
+        measured[kind.key] = measure_kind(kind, options)
+        if options.runs:
+            save_runs(options.runs, measured)
     return 0
 
 

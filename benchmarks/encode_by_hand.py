@@ -14,7 +14,7 @@ import imagecodecs
 import numpy as np
 
 from ngff_convert import Options, convert, sink
-from ngff_convert.machine import one_heap
+from ngff_convert.machine import tune_process
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,7 +70,7 @@ def main(source: str, target: str) -> None:
 
     sink.Sink.create = create_and_note  # type: ignore[method-assign]
     sink.Sink.write = write  # type: ignore[method-assign, assignment]
-    one_heap()
+    tune_process()
     convert(source, target, Options(shards="none"))
 
 

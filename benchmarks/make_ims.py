@@ -1,8 +1,7 @@
 """Make a large Imaris 5.5 file of made-up cells, laid out as the vendor's own writer lays it out.
 
-The pixels are smooth blobs over a dim background, with Poisson noise: like a light-sheet or a
-confocal stack they compress, but not well.  With the defaults gzip level 2 reaches a ratio of about 1.9.
-Everything is streamed: one slab of chunks per level is in memory, whatever the depth of the image.
+With the defaults gzip level 2 reaches a ratio of about 1.9. Everything is streamed: one slab of chunks per
+level is in memory, whatever the depth of the image.
 
     python benchmarks/make_ims.py out.ims --shape 1,1,128,2048,2048
 """
@@ -22,124 +21,25 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
+from ims_chunks import chunk_shapes, pyramid
+from pixels import N_VALUES, VOXEL_ZYX_UM, Pixels, shape_of, slabs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-Pixels = NDArray[Any]
-"""Any numeric block, axes z, y, x."""
-Size = tuple[int, int, int]
-"""A size or a place, in the order z, y, x, voxels."""
+    from numpy.typing import NDArray
+    from pixels import Shape, Size
 
 DEFAULT_SHAPE = (1, 1, 128, 2048, 2048)
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 COMPRESSIONS = ("none", "gzip", "shuffle-gzip", "lz4", "shuffle-lz4")
-VOXEL_ZYX_UM = (0.8, 0.2, 0.2)
 EXT_MIN_XYZ_UM = (1200.0, -350.0, 40.0)
 BLOCK_BYTES = 1 << 20
 THUMBNAIL_SIZE = 256
-N_VALUES = 1 << 16
-VOXELS_PER_BLOB = 1_000_000
-BLOBS_PER_CLOUD = 24
-OFFSET = 100
-BACKGROUND_PHOTONS = 20.0
 LZ4_FILTER = 32004
 LZ4_BLOCK = 1 << 30
 SHUFFLE_FILTER = h5py.h5z.FILTER_SHUFFLE
 DEFLATE_FILTER = h5py.h5z.FILTER_DEFLATE
-
-
-# --- the vendor's arithmetic -------------------------------------------------------------------------
-
-
-def pyramid(size: Size, max_voxels: int) -> list[Size]:
-    """Sizes of all resolution levels by the vendor's rule.
-
-    Parameters
-    ----------
-    size
-        Level 0, voxels.
-    max_voxels
-        The first level that is no larger is the last.
-
-    Returns
-    -------
-    list of (z, y, x)
-        An axis is halved, rounding down, while 100 times its square exceeds the product of the others.
-    """
-    sizes = [size]
-    while math.prod(sizes[-1]) > max_voxels:
-        halved = next_size(sizes[-1])
-        if halved == sizes[-1]:
-            break
-        sizes.append(halved)
-    return sizes
-
-
-def next_size(size: Size) -> Size:
-    """Size of the level below one of this size."""
-    z, y, x = (s // 2 if s > 1 and (10 * s) ** 2 * s > math.prod(size) else s for s in size)
-    return z, y, x
-
-
-@dataclass(frozen=True, order=True)
-class BlockCost:
-    """What a chunk shape costs the vendor's viewer; the smallest wins."""
-
-    slices: float
-    geometry: float
-    memory: float
-    block: Size
-
-
-def block_candidates(size: Size, n_times: int, voxels: int, least: Size) -> Iterator[BlockCost]:
-    """Yield every chunk shape of powers of two that the vendor's rule admits, with its cost."""
-    powers = [1 << k for k in range(voxels.bit_length())]
-    for z, y, x in itertools.product(powers, powers, powers):
-        if z * y * x > voxels or any(b < m for b, m in zip((z, y, x), least, strict=True)):
-            continue
-        square_texture = size[0] > 1 and x == y and z > 2
-        flat = size[0] == 1 and z == 1 and x <= 4 * y and y <= 4 * x
-        if square_texture or flat:
-            yield block_cost(size, n_times, (z, y, x), voxels // (z * y * x))
-
-
-def block_cost(size: Size, n_times: int, block: Size, block_times: int) -> BlockCost:
-    """Cost of one chunk shape: blocks met by three slices, surface, padding."""
-    nz, ny, nx = (-(-s // b) for s, b in zip(size, block, strict=True))
-    nt = -(-n_times // block_times)
-    z, y, x = block
-    slices = 1.0 + nx * ny + nx * nz + ny * nz - nx - ny - nz
-    padded = nz * z * ny * y * nx * x * nt * block_times
-    return BlockCost(slices, float(x * y + x * z + y * z), padded / (math.prod(size) * n_times), block)
-
-
-def chunk_shapes(sizes: Sequence[Size], n_times: int, voxels: int) -> list[Size]:
-    """Chunk shape of each level by the vendor's rule.
-
-    Parameters
-    ----------
-    sizes
-        Size of each level, voxels.
-    n_times
-        Time points; where the image is small, part of the chunk's voxels is reserved for them.
-    voxels
-        Voxels of a chunk, a power of two.
-    """
-    chunks: list[Size] = []
-    for level, size in enumerate(sizes):
-        least: Size = (1, 1, 1) if level == 0 else least_chunk(chunks[-1], sizes[level - 1], size)
-        ordered = sorted(block_candidates(size, n_times, voxels, least))
-        thrifty = [cost for cost in ordered if cost.memory <= 2]
-        chunks.append((thrifty or ordered)[0].block)
-    return chunks
-
-
-def least_chunk(chunk: Size, size: Size, halved: Size) -> Size:
-    """Smallest chunk that the level below may have: this one's, halved where the level is."""
-    z, y, x = (max(1, c // 2) if s // 2 == h else c for c, s, h in zip(chunk, size, halved, strict=True))
-    return z, y, x
 
 
 def shrink(block: Pixels, factors: Size) -> Pixels:
@@ -152,68 +52,6 @@ def shrink(block: Pixels, factors: Size) -> Pixels:
     n = math.prod(factors)
     mean = total / np.float32(n) if wide is np.float32 else total // np.uint32(n)
     return np.asarray(mean, block.dtype)
-
-
-# --- the pixels --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Blobs:
-    """Gaussian blobs of one time point and channel: centres and widths in voxels, peaks in photons."""
-
-    centres: NDArray[np.float32]
-    sigmas: NDArray[np.float32]
-    peaks: NDArray[np.float32]
-
-    @classmethod
-    def scattered(cls, size: Size, seed: Sequence[int]) -> Blobs:
-        """Scatter about one blob per million voxels: cells some micrometres wide, and a few hazy clouds."""
-        rng = np.random.default_rng(seed)
-        n = max(12, math.prod(size) // VOXELS_PER_BLOB)
-        centres = rng.random((n, 3), np.float32) * np.asarray(size, np.float32)
-        radius_um = rng.uniform(1.5, 5.0, (n, 1))
-        radius_um[::BLOBS_PER_CLOUD] *= 8
-        sigmas = (radius_um / np.asarray(VOXEL_ZYX_UM)).astype(np.float32)
-        peaks = rng.gamma(2.0, 200.0, n).astype(np.float32)
-        return cls(centres, sigmas, peaks)
-
-    def photons(self, start: Size, size: Size) -> NDArray[np.float32]:
-        """Mean photon count of every voxel of a box that begins at `start`."""
-        out = np.full(size, BACKGROUND_PHOTONS, np.float32)
-        low = np.asarray(start, np.float32)
-        high = low + np.asarray(size, np.float32)
-        reach = 3.5 * self.sigmas
-        near = np.all((self.centres + reach > low) & (self.centres - reach < high), axis=1)
-        for centre, sigma, peak in zip(
-            self.centres[near] - low, self.sigmas[near], self.peaks[near], strict=True
-        ):
-            add_blob(out, centre, sigma, peak)
-        return out
-
-
-def add_blob(
-    out: NDArray[np.float32], centre: NDArray[np.float32], sigma: NDArray[np.float32], peak: np.float32
-) -> None:
-    """Add one separable Gaussian to a box, out to 3.5 sigma."""
-    where, profiles = [], []
-    for n, c, s in zip(out.shape, centre, sigma, strict=True):
-        first, last = max(0, int(c - 3.5 * s)), min(n, int(c + 3.5 * s) + 1)
-        if first >= last:
-            return
-        where.append(slice(first, last))
-        profiles.append(np.exp(-0.5 * ((np.arange(first, last, dtype=np.float32) - c) / s) ** 2))
-    z, y, x = profiles
-    out[tuple(where)] += peak * z[:, None, None] * (y[:, None] * x)
-
-
-def expose(photons: NDArray[np.float32], dtype: np.dtype[Any], seed: Sequence[int]) -> Pixels:
-    """Count photons with Poisson noise and add the camera's offset; 8-bit images get a tenth."""
-    counts = np.random.default_rng(seed).poisson(photons)
-    counts += OFFSET
-    if dtype == np.uint8:
-        counts //= 10
-    top = min(N_VALUES, np.iinfo(dtype).max + 1 if dtype.kind == "u" else N_VALUES) - 1
-    return np.minimum(counts, top, out=counts).astype(dtype)
 
 
 # --- chunks ------------------------------------------------------------------------------------------
@@ -284,7 +122,7 @@ def set_texts(place: h5py.Group, texts: dict[str, str]) -> None:
 class Layout:
     """Everything about the file that is known before the first pixel."""
 
-    shape: tuple[int, int, int, int, int]
+    shape: Shape
     dtype: np.dtype[Any]
     codec: Codec
     seed: int
@@ -292,7 +130,7 @@ class Layout:
     chunks: list[Size]
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int, int, int], dtype: str, codec: Codec, seed: int) -> Layout:
+    def of(cls, shape: Shape, dtype: str, codec: Codec, seed: int) -> Layout:
         """Decide levels and chunks for a t, c, z, y, x shape."""
         kind = np.dtype(dtype)
         voxels = BLOCK_BYTES // kind.itemsize
@@ -524,21 +362,7 @@ def write_root(file: h5py.File) -> None:
 def write_channel(file: h5py.File, layout: Layout, pool: ThreadPoolExecutor, t: int, c: int) -> LevelWriter:
     """Make and write all levels of one time point and channel."""
     writer = LevelWriter(file, layout, pool, t, c)
-    blobs = Blobs.scattered(layout.sizes[0], (layout.seed, t, c))
-    nz, ny, nx = layout.sizes[0]
-    dz, dy, dx = layout.chunks[0]
-
-    def render(start: Size) -> tuple[Size, Pixels]:
-        stop = (min(nz, start[0] + dz), min(ny, start[1] + dy), min(nx, start[2] + dx))
-        z, y, x = (b - a for a, b in zip(start, stop, strict=True))
-        photons = blobs.photons(start, (z, y, x))
-        return start, expose(photons, layout.dtype, (layout.seed, t, c, *start))
-
-    for z in range(0, nz, dz):
-        slab = np.empty((min(dz, nz - z), ny, nx), layout.dtype)
-        corners = [(z, y, x) for y in range(0, ny, dy) for x in range(0, nx, dx)]
-        for (_, y, x), pixels in pool.map(render, corners):
-            slab[:, y : y + dy, x : x + dx] = pixels
+    for slab in slabs(layout.sizes[0], layout.chunks[0], layout.dtype, (layout.seed, t, c), pool):
         writer.take(slab)
     writer.finish()
     return writer
@@ -568,14 +392,6 @@ def write_ims(path: Path, layout: Layout, n_threads: int) -> None:
 
 
 # --- the command -------------------------------------------------------------------------------------
-
-
-def shape_of(text: str) -> tuple[int, int, int, int, int]:
-    """Read a t,c,z,y,x shape."""
-    t, c, z, y, x = (int(part) for part in text.split(","))
-    if min(t, c, z, y, x) < 1:
-        raise argparse.ArgumentTypeError("every size must be at least 1")
-    return t, c, z, y, x
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Peer:
-    """A converter and how its own manual says to run it; options are its defaults."""
+    """A converter and how its own manual says to run it, with its defaults unless noted."""
 
     name: str
     requirements: tuple[str, ...]
@@ -34,13 +34,20 @@ PEERS = (
     Peer(
         "ngff-zarr",
         ("ngff-zarr[cli]==0.50.0",),
-        ("{bin}/ngff-zarr", "--input", "{input}", "--output", "{output}"),
+        ("{bin}/ngff-zarr", "--input", "{input}", "--output", "{output}", "--method", "itkwasm_bin_shrink"),
+        "averages as ngff-convert does (`--method itkwasm_bin_shrink`), not with its default, a Gaussian",
     ),
     Peer(
         "bioio-conversion",
-        ("bioio-conversion==3.0.0", "bioio-bioformats==2.0.0"),
+        (
+            "bioio-conversion==3.0.0",
+            "bioio-bioformats==2.0.0",
+            "bioio-ome-tiff==1.4.0",
+            "bioio-tifffile==1.3.1",
+        ),
         ("{bin}/bioio-convert", "{input}", "--destination", "{output}"),
-        "reads .ims through its Bio-Formats plugin, which fetches Java and Bio-Formats when it is first used",
+        "reads .ims with its plugin for Bio-Formats, which fetches Java and Bio-Formats when it is first "
+        "used; TIFF with its plugins for that",
     ),
 )
 

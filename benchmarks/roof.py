@@ -1,9 +1,9 @@
-"""The roof: what converting an Imaris file costs one thread that does nothing else.
+"""The roof: what converting a file costs one thread that does nothing else.
 
-Reads, decodes, shrinks, encodes and writes the same chunks as `ngff-convert`, one after another and by
-hand: no scheduler, no checks, no metadata but one `zarr.json` a level, no resume, no bounded memory for the
-smallest levels. The converter's CPU time is compared with this, and its wall time with this divided by the
-number of cores.
+Reads, decodes, shrinks, encodes and writes the same pixels as `ngff-convert`, in the same chunks, one after
+another and by hand: no scheduler, no checks, no metadata but one `zarr.json` a level, no resume, no bounded
+memory for the smallest levels. The converter's CPU time is compared with this, and its wall time with this
+divided by the number of cores.
 
     python benchmarks/roof.py in.ims out.zarr
 """
@@ -18,60 +18,57 @@ import os
 import resource
 import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import imagecodecs
 import numpy as np
-from numpy.typing import NDArray
+from boxes import Pixels, Steps, Triple, box, corners, shrunk, triple
+from roof_sources import Source, open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-Pixels = NDArray[np.unsignedinteger[Any]]
-"""A block of unsigned integers, axes z, y, x."""
-Triple = tuple[int, int, int]
-"""A size, place or factor in the order z, y, x, voxels."""
-Encoded = dict[Triple, tuple[int, int]]
-"""Offset and size, bytes, of each stored chunk, by the place of its first voxel."""
+    from numpy.typing import NDArray
+    from roof_sources import Place, Voxel
 
+KEPT_BYTES = (256 << 10, 8 << 20)
+"""Tiles of at least and at most this become chunks as they are."""
+CHUNK_BYTES = 1 << 20
+"""Of chunks where tiles do not."""
 REGION_CHUNKS: Triple = (2, 4, 4)
 CODECS: Any = imagecodecs  # its annotations know no arrays
 BLOSC: dict[str, Any] = {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}
 
 
-@dataclass
-class Steps:
-    """Seconds spent in each step."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, step: str) -> Iterator[None]:
-        """Add the time until the block ends to a step."""
-        started = time.perf_counter()
-        yield
-        self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
-
-
 # --- geometry ----------------------------------------------------------------------------------------
 
 
-def triple(values: Sequence[int]) -> Triple:
-    """Name three integers z, y, x."""
-    z, y, x = values
-    return z, y, x
+def chunk_of(source: Source) -> Triple:
+    """Return the tile where its size is useful, else powers of two with edges as equal as can be in space."""
+    itemsize = source.dtype.itemsize
+    if KEPT_BYTES[0] <= math.prod(source.tile) * itemsize <= KEPT_BYTES[1]:
+        return source.tile
+    chunk = [1, 1, 1]
+    while 2 * math.prod(chunk) * itemsize <= CHUNK_BYTES:
+        short = [axis for axis in (2, 1, 0) if chunk[axis] < source.size[axis]]
+        if not short:
+            break
+        chunk[min(short, key=lambda axis: chunk[axis] * source.voxel[axis])] *= 2
+    return triple(chunk)
 
 
-def shrunk(size: Triple, factor: Triple) -> Triple:
-    """Size after shrinking, rounded up."""
-    return triple([-(-s // f) for s, f in zip(size, factor, strict=True)])
+def region_of(source: Source, chunk: Triple) -> Triple:
+    """Return what is read at once: whole chunks and whole tiles, no more than the image needs."""
+    region = []
+    for size, c, t, n in zip(source.size, chunk, source.tile, REGION_CHUNKS, strict=True):
+        unit = math.lcm(c, t) if t < size else -(-t // c) * c
+        region.append(min(-(-size // unit), -(-n * c // unit)) * unit)
+    return triple(region)
 
 
-def steps_down(size: Triple, voxel: tuple[float, float, float], chunk: Triple) -> list[Triple]:
+def steps_down(size: Triple, voxel: Voxel, chunk: Triple) -> list[Triple]:
     """Factors from each level to the next.
 
     An axis is halved where it is larger than a chunk and its spacing below the square root of 2 times the
@@ -101,18 +98,6 @@ def n_whole(region: Triple, chunk: Triple, factors: Sequence[Triple]) -> int:
         region = shrunk(region, factor)
         n += 1
     return n
-
-
-def corners(size: Triple, step: Triple) -> Iterator[Triple]:
-    """Yield the first voxel of every box of a grid."""
-    for corner in itertools.product(*(range(0, n, s) for n, s in zip(size, step, strict=True))):
-        yield triple(corner)
-
-
-def box(corner: Triple, size: Triple) -> tuple[slice, slice, slice]:
-    """Slices of the box that begins at a corner."""
-    z, y, x = (slice(c, c + s) for c, s in zip(corner, size, strict=True))
-    return z, y, x
 
 
 def shrink(block: Pixels, factor: Triple) -> Pixels:
@@ -145,81 +130,7 @@ def add_pairs(rows: NDArray[np.uint32], factor: int) -> NDArray[np.uint32]:
     return rows if factor == 1 else np.asarray(rows[:, ::2] + rows[:, 1::2])
 
 
-# --- source and target -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Source:
-    """Level 0 of an Imaris file whose chunks are read past HDF5."""
-
-    descriptor: int
-    dtype: np.dtype[Any]
-    size: Triple
-    chunk: Triple
-    voxel: tuple[float, float, float]
-    channels: dict[tuple[int, int], Encoded]
-
-    def read(
-        self, place: tuple[int, int], corner: Triple, size: Triple, block: Pixels, steps: Steps
-    ) -> Pixels:
-        """Read and decode whole chunks into a block; returns the box of this size, which is cropped."""
-        buffer = np.empty(self.chunk, self.dtype)
-        for inside in corners(size, self.chunk):
-            where = triple([a + b for a, b in zip(corner, inside, strict=True)])
-            stored = self.channels[place].get(where)
-            if stored is None:
-                block[box(inside, self.chunk)] = 0
-                continue
-            with steps.time("read"):
-                encoded = os.pread(self.descriptor, stored[1], stored[0])
-            with steps.time("decode"):
-                CODECS.deflate_decode(encoded, out=buffer.reshape(-1).view(np.uint8))
-            with steps.time("place"):
-                block[box(inside, self.chunk)] = buffer
-        return block[box((0, 0, 0), size)]
-
-
-def open_source(path: Path) -> Source:
-    """Read where everything is; the file stays open for `os.pread` only."""
-    with h5py.File(path) as file:
-        group = file["DataSet/ResolutionLevel 0"]
-        first = group["TimePoint 0/Channel 0"]
-        data = first["Data"]
-        if data.compression != "gzip" or data.shuffle or data.dtype not in (np.uint8, np.uint16):
-            raise SystemExit(f"{path}: the roof reads gzip without shuffle, uint8 and uint16 only")
-        size = triple([int(text(first, f"ImageSize{axis}")) for axis in "ZYX"])
-        channels = {
-            (t, c): stored_chunks(group[f"TimePoint {t}/Channel {c}/Data"])
-            for t in range(len(group))
-            for c in range(len(group["TimePoint 0"]))
-        }
-        voxel = spacing(file["DataSetInfo/Image"], size)
-        return Source(os.open(path, os.O_RDONLY), data.dtype, size, triple(data.chunks), voxel, channels)
-
-
-def stored_chunks(data: h5py.Dataset) -> Encoded:
-    """Offsets and sizes of the chunks of a dataset."""
-    found: Encoded = {}
-
-    def note(info: Any) -> None:  # noqa: ANN401 - h5py has no types
-        found[triple(info.chunk_offset)] = (info.byte_offset, info.size)
-
-    data.id.chunk_iter(note)
-    return found
-
-
-def text(group: h5py.Group, name: str) -> str:
-    """Read an attribute of one-character strings."""
-    return b"".join(group.attrs[name]).decode()
-
-
-def spacing(image: h5py.Group, size: Triple) -> tuple[float, float, float]:
-    """Voxel size z, y, x in the file's unit."""
-    z, y, x = (
-        (float(text(image, f"ExtMax{axis}")) - float(text(image, f"ExtMin{axis}"))) / n
-        for axis, n in zip((2, 1, 0), size, strict=True)
-    )
-    return z, y, x
+# --- target ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -250,7 +161,7 @@ class Target:
             (self.root / f"c/{t}/{c}/{z}/{y}").mkdir(parents=True)
         (self.root / "zarr.json").write_text(json.dumps(document))
 
-    def write(self, place: tuple[int, int], corner: Triple, block: Pixels, steps: Steps) -> int:
+    def write(self, place: Place, corner: Triple, block: Pixels, steps: Steps) -> int:
         """Encode and write a block of whole chunks; returns the bytes written."""
         written = 0
         folder = f"{self.root}/c/{place[0]}/{place[1]}"
@@ -288,29 +199,34 @@ class Target:
 class Pyramid:
     """The levels of one conversion."""
 
+    chunk: Triple
+    region: Triple
     factors: list[Triple]
     sizes: list[Triple]
     targets: list[Target]
-    n_in_region: int
+
+    @property
+    def n_in_region(self) -> int:
+        """How many of the lower levels are made region by region."""
+        return n_whole(self.region, self.chunk, self.factors)
 
 
-def create_levels(source: Source, root: Path, region: Triple) -> Pyramid:
+def create_levels(source: Source, root: Path, chunk: Triple) -> Pyramid:
     """Decide the levels and make their arrays."""
-    factors = steps_down(source.size, source.voxel, source.chunk)
+    factors = steps_down(source.size, source.voxel, chunk)
     sizes = [source.size]
     for factor in factors:
         sizes.append(shrunk(sizes[-1], factor))
-    targets = [Target(root / str(n), source.dtype, source.chunk) for n in range(len(sizes))]
+    targets = [Target(root / str(n), source.dtype, chunk) for n in range(len(sizes))]
     n_times, n_channels = (last + 1 for last in max(source.channels))
     for target, (z, y, x) in zip(targets, sizes, strict=True):
         target.create((n_times, n_channels, z, y, x))
-    return Pyramid(factors, sizes, targets, n_whole(region, source.chunk, factors))
+    return Pyramid(chunk, region_of(source, chunk), factors, sizes, targets)
 
 
-def convert_channel(source: Source, levels: Pyramid, place: tuple[int, int], steps: Steps) -> int:
+def convert_channel(source: Source, levels: Pyramid, place: Place, steps: Steps) -> int:
     """Convert one time point and channel; returns the bytes written."""
-    region = triple([n * c for n, c in zip(REGION_CHUNKS, source.chunk, strict=True)])
-    n = levels.n_in_region
+    region, n = levels.region, levels.n_in_region
     whole = np.empty(region, source.dtype)
     carried = np.empty(levels.sizes[n], source.dtype)
     written = 0
@@ -334,14 +250,13 @@ def step_down(block: Pixels, corner: Triple, factor: Triple, steps: Steps) -> tu
         return shrink(block, factor), triple([c // f for c, f in zip(corner, factor, strict=True)])
 
 
-def convert(path: Path, root: Path) -> dict[str, Any]:
+def convert(path: Path, root: Path, chunk: Triple | None = None) -> dict[str, Any]:
     """Convert a file and report what it took."""
     steps = Steps()
     with steps.time("open"):
         source = open_source(path)
-    region = triple([n * c for n, c in zip(REGION_CHUNKS, source.chunk, strict=True)])
     with steps.time("create"):
-        levels = create_levels(source, root, region)
+        levels = create_levels(source, root, chunk or chunk_of(source))
     written = sum(convert_channel(source, levels, place, steps) for place in source.channels)
     os.close(source.descriptor)
     raw = math.prod(source.size) * source.dtype.itemsize * len(source.channels)
@@ -349,7 +264,7 @@ def convert(path: Path, root: Path) -> dict[str, Any]:
         **usage(),
         "level_0_mb": round(raw / 1e6, 1),
         "written_mb": round(written / 1e6, 1),
-        "chunk_zyx": source.chunk,
+        "chunk_zyx": levels.chunk,
         "levels_zyx": levels.sizes,
         "steps_s": {name: round(seconds, 3) for name, seconds in steps.seconds.items()},
     }
@@ -367,13 +282,19 @@ def usage() -> dict[str, float]:
     }
 
 
+def sizes_of(text: str) -> Triple:
+    """Read z,y,x."""
+    return triple([int(part) for part in text.split(",")])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Convert and print a JSON object."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path, help="a folder that does not exist yet")
+    parser.add_argument("--chunk", type=sizes_of, help="z,y,x of the output, where it is not to be the usual")
     options = parser.parse_args(arguments)
-    print(json.dumps(convert(options.source, options.target)))
+    print(json.dumps(convert(options.source, options.target, options.chunk)))
     return 0
 
 

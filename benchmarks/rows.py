@@ -35,10 +35,16 @@ class Row:
     environment: tuple[tuple[str, str], ...] = ()
 
 
+BIGGER = 4
+"""How many times larger the image of the memory row is."""
 PRODUCT = ("{product}", "{input}", "{output}")
-ROWS = (
+COMMON_ROWS = (
     Row("roof", "one thread by hand (the roof)", ("{python}", "{here}/roof.py", "{input}", "{output}")),
     Row("v05", "ngff-convert", PRODUCT),
+)
+"""What is measured beside the peers, whatever the input."""
+IMARIS_ROWS = (
+    *COMMON_ROWS,
     Row("v04", "ngff-convert --ngff-version 0.4", (*PRODUCT, "--ngff-version", "0.4")),
     Row("sharded", "ngff-convert --shards 16,1024,1024", (*PRODUCT, "--shards", "16,1024,1024")),
     Row(
@@ -47,12 +53,12 @@ ROWS = (
         ("{python}", "{here}/encode_by_hand.py", "{input}", "{output}"),
     ),
     Row("disk", "ngff-convert, to disk, once", PRODUCT, Place.DISK, once=True),
-    Row("big", "ngff-convert, image 4 times as large, once", PRODUCT, input="big", once=True),
+    Row("big", f"ngff-convert, image {BIGGER} times as large, once", PRODUCT, input="big", once=True),
     Row("help", "ngff-convert --help", ("{product}", "--help"), Place.NOWHERE, ""),
     Row("inspect", "ngff-convert inspect", ("{product}", "inspect", "{input}"), Place.NOWHERE, ""),
     Row("plan", "plan of a simulated 100 TB image", ("{python}", "{here}/plan_100tb.py"), Place.NOWHERE, ""),
 )
-"""What is measured beside the peers. `{input}` stands for the larger image in rows that convert that."""
+"""What is measured with Imaris files. `{input}` stands for the larger image in rows that convert that."""
 
 
 @dataclass

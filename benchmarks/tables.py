@@ -7,22 +7,23 @@ import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from inputs import BIGGER
 from rich.table import Table
+from rows import BIGGER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from inputs import Aims
     from outputs import Output
     from rich.console import Console
     from rows import Result
 
-MARKERS = ("<!-- table -->", "<!-- end of table -->")
-"""Lines of a page between which the tables go."""
+MARKERS = ("<!-- {key} -->", "<!-- end of {key} -->")
+"""Lines of a page between which the tables of a kind of input go."""
 Cells = tuple[str, ...]
 
-RATIO_COLUMNS = ("ratio of medians", "")
+RATIO_COLUMNS = ("ratio of medians", "", "aim")
 COLUMNS = ("", "wall, s", "CPU, s", "peak memory, MB", "written, MB", "files", "levels", "chunk")
 
 
@@ -53,14 +54,18 @@ def output_cells(output: Output | None) -> Cells:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A quotient of two medians."""
+    """A quotient of two medians, and what it is to be."""
 
     title: str
     value: float | None
+    most: float | None = None
+    least: float | None = None
 
     def cells(self) -> Cells:
         """Write it."""
-        return self.title, "-" if self.value is None else f"{self.value:.2f}"
+        limits = (("at most", self.most), ("at least", self.least))
+        aim = ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+        return self.title, "-" if self.value is None else f"{self.value:.2f}", aim
 
 
 def quotient(above: float | None, below: float | None) -> float | None:
@@ -68,7 +73,7 @@ def quotient(above: float | None, below: float | None) -> float | None:
     return above / below if above is not None and below else None
 
 
-def ratios(results: Iterable[Result], peers: Sequence[Result], cores: int) -> list[Ratio]:
+def ratios(results: Iterable[Result], peers: Sequence[Result], cores: int, aims: Aims) -> list[Ratio]:
     """Compare medians: with the roof, with one another, and peers with the product."""
     found = {result.row.key: result for result in results}
 
@@ -78,7 +83,7 @@ def ratios(results: Iterable[Result], peers: Sequence[Result], cores: int) -> li
     roof_cpu = of("roof", "cpu_s")
     wall, cpu, peak = (of("v05", name) for name in ("wall_s", "cpu_s", "peak_bytes"))
     told = [
-        Ratio("CPU / CPU of the roof", quotient(cpu, roof_cpu)),
+        Ratio("CPU / CPU of the roof", quotient(cpu, roof_cpu), most=aims.cpu),
         Ratio(f"wall / (CPU of the roof / {cores} cores)", quotient(wall, roof_cpu and roof_cpu / cores)),
         Ratio(f"wall / (own CPU / {cores} cores)", quotient(wall, cpu and cpu / cores)),
         Ratio("0.4: wall / wall of 0.5", quotient(of("v04", "wall_s"), wall)),
@@ -87,6 +92,11 @@ def ratios(results: Iterable[Result], peers: Sequence[Result], cores: int) -> li
         Ratio(f"{BIGGER} times the image: memory / memory", quotient(of("big", "peak_bytes"), peak)),
         Ratio(f"{BIGGER} times the image: wall / wall", quotient(of("big", "wall_s"), wall)),
     ]
+    if aims.peak_mb is not None:
+        told.append(Ratio(f"peak memory / {aims.peak_mb:g} MB", quotient(peak, aims.peak_mb * 1e6), most=1))
+    walls = [seconds for peer in peers if (seconds := peer.median("wall_s")) is not None]
+    fastest = quotient(min(walls, default=None), wall)
+    told.append(Ratio("fastest of the others: wall / ours", fastest, least=aims.peer))
     for peer in peers:
         name = peer.row.title
         told.append(Ratio(f"{name}: wall / ours", quotient(peer.median("wall_s"), wall)))
@@ -111,25 +121,28 @@ def show(console: Console, columns: Cells, rows: Iterable[Cells]) -> None:
     console.print(table, markup=False)
 
 
-def save(path: Path, fragment: str) -> None:
-    """Write a Markdown fragment: between the markers of a page that has them, else as the whole file."""
+def save(path: Path, key: str, fragment: str) -> None:
+    """Write a Markdown fragment: between the markers that a page has for it, else at the end of the page."""
     page = path.read_text() if path.exists() else ""
-    start, end = MARKERS
+    start, end = (marker.format(key=key) for marker in MARKERS)
     if start in page and end in page:
         before, after = page.partition(start)[0], page.partition(end)[2]
-        fragment = f"{before}{start}\n\n{fragment}\n\n{end}{after}"
-    path.write_text(fragment.rstrip() + "\n")
+    else:
+        before, after = f"{page}\n" if page else "", ""
+    path.write_text(f"{before}{start}\n\n{fragment}\n\n{end}{after}".rstrip() + "\n")
 
 
-def save_runs(path: Path, results: Iterable[Result]) -> None:
+def save_runs(path: Path, sections: Mapping[str, Iterable[Result]]) -> None:
     """Write every single run as JSON."""
     document = [
         {
+            "input": key,
             "title": result.row.title,
             "failure": result.failure,
             "runs": [asdict(run) for run in result.runs],
             "output": asdict(result.output) if result.output else None,
         }
+        for key, results in sections.items()
         for result in results
     ]
     path.write_text(json.dumps(document, indent=1) + "\n")

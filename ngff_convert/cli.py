@@ -262,9 +262,9 @@ def convert_command(
     from ngff_convert.convert import convert
     from ngff_convert.describe import report_lines
     from ngff_convert.events import ImageStarted, ignore
-    from ngff_convert.machine import one_heap
+    from ngff_convert.machine import tune_process
 
-    one_heap()
+    tune_process()
     place = Target(Path(target), options.overwrite)
     observer: Any = nullcontext(ignore) if quiet else _observer(verbose)
     begun = False
@@ -284,7 +284,7 @@ def convert_command(
     if not quiet:
         _print_lines(report_lines(report))
     if report.filled:
-        raise ReadError(f"{source}: not whole: {'; '.join(report.filled)}; {target} is 0 there")
+        raise ReadError(f"{source}: not whole: {'; '.join(report.filled)}; {target} has 0 in its place")
 
 
 def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str, str]:
@@ -357,7 +357,8 @@ def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
         described = list(zip(opened.images, plans, strict=True))
         if as_json:
             images = [{**image_json(image), "plan": plan and plan.to_json()} for image, plan in described]
-            _print_json({"source": source, "warnings": list(opened.warnings), "images": images})
+            notes = {"warnings": list(opened.warnings), "missing": list(opened.missing)}
+            _print_json({"source": source, **notes, "images": images})
         else:
             _print_lines([source])
             _print_notes(opened)
@@ -375,12 +376,14 @@ def formats_command() -> None:
     """List the readers: the formats that can be converted."""
     from ngff_convert.readers.registry import broken, readers
 
-    _print_lines(f"{name:<12} {' '.join(r.suffixes):<16} {r.description}" for name, r in readers().items())
+    for name, reader in readers().items():
+        _print_lines([f"{name:<12} {reader.description}"])
+        _print_lines([f"{'':<12} {' '.join(reader.suffixes)}"] if reader.suffixes else [])
     _print_lines(f"{name:<12} not used: {reason}" for name, reason in broken().items())
 
 
 def _print_notes(source: Source) -> None:
-    _print_lines(f"note: {warning}" for warning in source.warnings)
+    _print_lines(f"note: {line}" for line in (*source.warnings, *source.missing))
 
 
 def _print_json(data: object) -> None:

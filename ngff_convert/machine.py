@@ -28,13 +28,16 @@ def resources(cgroup: Path = Path("/sys/fs/cgroup")) -> Resources:
     return Resources(workers=_processors(cgroup), memory=min(memory // 4, LARGEST_DEFAULT))
 
 
-def one_heap() -> None:
-    """Have the C library keep one heap for all threads, where it is glibc.
+def tune_process() -> None:
+    """Set what suits a conversion in libraries below; settings of the whole process, so for a command only.
 
-    By default each thread gets its own; blocks that one thread makes and another frees then leave holes in
-    many heaps, and a long conversion slowly grows: 300 MB instead of 205 MB after 4 GB of pixels, measured,
-    at the same speed. This is a setting of the whole process, so only a command may call it, not a library.
+    The C library, where it is glibc, keeps one heap for all threads. By default each thread gets its own;
+    blocks that one thread makes and another frees then leave holes in many heaps, and a long conversion
+    slowly grows: 300 MB instead of 205 MB after 4 GB of pixels, measured, at the same speed.
+
+    numpy's library for linear algebra, which nothing here needs, starts no threads, which spin for 0.04 s.
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     with suppress(OSError, AttributeError):  # there is no mallopt outside glibc
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 

@@ -59,7 +59,7 @@ def test_this_machine_has_something() -> None:
     assert found.memory > 2**20
 
 
-def test_one_heap_for_all_threads_does_no_harm() -> None:
-    code = "from ngff_convert.machine import one_heap; one_heap(); print(len(bytearray(10**7)))"
+def test_tuning_the_process_does_no_harm() -> None:
+    code = "from ngff_convert.machine import tune_process; tune_process(); print(len(bytearray(10**7)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "10000000\n"
