@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 from dataclasses import dataclass, field
 from math import isfinite
@@ -179,6 +180,7 @@ class Options:
             ("name", _text),
             ("axes", _axes),
             ("shape", _shape),
+            ("files_from", _path),
         )
         given = [check for check in optional if getattr(self, check[0]) is not None]
         for name, read, *settings in (*required, *given):
@@ -289,7 +291,8 @@ def _axes(what: str, value: Given) -> str:
     pages = re.sub("(s?yxs?)$", "", text)
     if not text or not set(pages) <= set("tcz") or len(set(pages)) < len(pages):
         raise OptionError(
-            f"{what}: {value!r} lists no axes, slowest first, such as TZCYX: of t, c, z each at most once"
+            f"{what} takes axes, slowest first, such as TZCYX (t, c and z at most once, y and x last or not "
+            f"at all), not {value!r}"
         )
     return pages
 
@@ -302,6 +305,13 @@ def _shape(what: str, value: Given) -> tuple[int, ...]:
             f"be -1: what is left; not {_listed(value)}"
         )
     return sizes
+
+
+def _path(what: str, value: Given) -> str:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
+    if not path:
+        raise OptionError(f"{what} takes the name of a file, not {value!r}")
+    return str(path)
 
 
 def _triple(what: str, value: Given) -> Triple:

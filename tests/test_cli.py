@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pytest
-from stores import attributes, levels
+import tifffile
+from stores import assert_valid, attributes, levels
 
 from ngff_convert.cli import commands, main
 from ngff_convert.errors import (
@@ -268,8 +270,10 @@ def test_inspect_shows_what_is_there_where_no_plan_can_be_made(
 def test_formats_lists_the_readers_and_those_that_failed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = run("formats")
-    assert result.stdout.startswith("imaris       .ims")
+    lines = run("formats").stdout.splitlines()
+    assert "imaris       Imaris 5.5 (HDF5)" in lines
+    assert lines[lines.index("imaris       Imaris 5.5 (HDF5)") + 1] == "             .ims"
+    assert any(line.startswith("files        Many TIFF files: a folder, a pattern such as") for line in lines)
     monkeypatch.setattr(registry, "broken", lambda: {"mine": "mine:Reader cannot be used: ImportError: no"})
     assert main(["formats"]) == 0
     assert "mine         not used: mine:Reader cannot be used: ImportError: no" in capsys.readouterr().out
@@ -356,6 +360,11 @@ def test_each_failure_is_one_line_and_its_exit_code(source: Path, tmp_path: Path
         (["--no-such-option"], "No such option"),
         (["--method", "average"], "average"),
         (["--dtype", "uint17"], "uint17"),
+        (["--axes", "XYZ"], "--axes takes axes, slowest first, such as TZCYX"),
+        (["--axes", ""], "not at all), not ''"),
+        (["--axes", "TZ", "--shape", "2;3"], "whole numbers with commas between are needed"),
+        (["--axes", "TZ", "--shape", "-1,-1"], "of which one may be -1: what is left; not -1,-1"),
+        (["--on-error", "ignore"], "'ignore' is not one of 'stop', 'fill'"),
     ],
 )
 def test_words_that_cannot_be_meant_end_with_exit_code_2(
@@ -465,6 +474,139 @@ def test_a_file_may_be_called_like_a_command(source: Path, tmp_path: Path) -> No
     result = run("inspekt", "out", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "No such file" in one_line(run("inspect.ims", "other", cwd=tmp_path))
+
+
+# -- many files --------------------------------------------------------------------------------------------
+
+FILES_SHAPE = (2, 2, 3, 20, 24)
+PATTERN = "scan_t{t}_{c}_z{z}.tif"
+
+
+def write_files(folder: Path, without: str = "") -> np.ndarray[Any, Any]:
+    """Write one TIFF file a plane, and return the image, 0 where a file is left out."""
+    folder.mkdir()
+    pixels = coded_pixels(FILES_SHAPE)
+    for t, c, z in np.ndindex(2, 2, 3):
+        name = PATTERN.format(t=t, c=("DAPI", "GFP")[c], z=z)
+        if name == without:
+            pixels[t, c, z] = 0
+        else:
+            tifffile.imwrite(folder / name, pixels[t, c, z], metadata=None)
+    return pixels
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [f"in/{PATTERN}", "out"],
+        ["in", "out"],
+        ["--files-from", "list", "out"],
+        [PATTERN, "out", "--files-from", "list"],
+        ["convert", "--files-from=list", "in/scan*_t{t}_{c}_z{z:d}.tif".replace("scan*", "s*n"), "out"],
+        ["in", "out", "--axes", "TCZYX", "--shape", "2,2,-1"],
+    ],
+)
+def test_many_files_become_one_image(tmp_path: Path, words: list[str]) -> None:
+    pixels = write_files(tmp_path / "in")
+    lines = [f"in/{path.name}" for path in (tmp_path / "in").iterdir()]
+    (tmp_path / "list").write_text("\r\n".join(lines))
+    result = run(*words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(levels(tmp_path / "out", "0.5")[0], pixels)
+    if "--axes" in words:
+        assert (
+            "files are counted as they come, from in/scan_t0_DAPI_z0.tif to in/scan_t1_GFP_z2.tif"
+            in result.stderr
+        )
+    else:
+        channels = attributes(tmp_path / "out", "0.5")["omero"]["channels"]
+        assert [channel["label"] for channel in channels] == ["DAPI", "GFP"]
+        assert "t 0 1, c DAPI GFP, z 0 1 2" in result.stderr
+
+
+def test_gaps_are_shown_before_they_stop_a_conversion_or_are_filled(tmp_path: Path) -> None:
+    pixels = write_files(tmp_path / "in", without="scan_t1_GFP_z2.tif")
+    gap = "1 of 12 files is missing: t=1 c=GFP z=2"
+    shown = run("inspect", "in", cwd=tmp_path).stdout.splitlines()
+    assert shown[1] == f"note: file names are read as in/{PATTERN}: t 0 1, c DAPI GFP, z 0 1 2"
+    assert shown[2] == f"note: {gap}"
+    assert "  size         t2 c2 z3 y20 x24, uint16, 11.5 kB" in shown
+    found = json.loads(run("inspect", "in", "--json", cwd=tmp_path).stdout)
+    assert found["missing"] == [gap]
+    assert gap not in found["warnings"]
+    assert f"note: {gap}" in run("in", "out", "--dry-run", cwd=tmp_path).stdout
+    stopped = run("in", "out", cwd=tmp_path)
+    assert stopped.returncode == 3
+    assert one_line(stopped) == (
+        f"ngff-convert: in: {gap}; supply what is missing, or use --on-error fill to write 0 in its place"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    filled = run("in", "out", "--on-error", "fill", cwd=tmp_path)
+    assert filled.returncode == 3
+    assert filled.stdout.startswith("out  ")
+    assert filled.stderr.splitlines()[-1] == f"ngff-convert: in: not whole: {gap}; out has 0 in its place"
+    np.testing.assert_array_equal(levels(tmp_path / "out", "0.5")[0], pixels)
+    assert_valid(tmp_path / "out", tmp_path / "out")
+    quiet = run("in", "quiet", "--on-error", "fill", "--quiet", cwd=tmp_path)
+    assert (quiet.returncode, quiet.stdout) == (3, "")
+    assert gap in one_line(quiet)
+
+
+def test_each_failure_of_many_files_is_one_line_and_its_exit_code(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path / "in")
+    for folder in ("empty", "twice", "other", "more", "damaged"):
+        (tmp_path / folder).mkdir()
+        for name in ("z1.tif", "z2.tif", "z3.tif") if folder != "empty" else ():
+            tifffile.imwrite(tmp_path / folder / name, np.ones((20, 24), "uint16"), metadata=None)
+    tifffile.imwrite(tmp_path / "twice" / "z01.tif", np.ones((20, 24), "uint16"), metadata=None)
+    tifffile.imwrite(tmp_path / "other" / "z2.tif", np.ones((20, 25), "uint16"), metadata=None)
+    tifffile.imwrite(tmp_path / "more" / "z2.tif", np.ones((2, 20, 24), "uint16"), metadata=None)
+    (tmp_path / "damaged" / "z2.tif").write_bytes((tmp_path / "damaged" / "z1.tif").read_bytes()[:-100])
+    (tmp_path / "folder7.tif").mkdir()
+    (tmp_path / "list").write_text("in/scan_t0_DAPI_z0.tif\nin/gone.tif\n")
+    for code, words, said in [
+        (3, ["in/y{t}.tif", "o"], "in/y{t}.tif: no file matches"),
+        (3, ["folder{t}.tif", "o"], "no file matches"),
+        (3, ["other", "o"], "other/z2.tif: page 0 is uint16 of 1 x 1 x 20 x 25"),
+        (3, ["more", "o"], "more/z2.tif: has 2 pages, the first file 1"),
+        (3, ["damaged", "o"], "damaged/z2.tif"),
+        (3, ["--files-from", "list", "o"], "list: lists what is no file: 'in/gone.tif'"),
+        (3, ["--files-from", "nolist", "o"], "nolist: No such file"),
+        (4, ["empty", "o"], "empty: is a folder, or a pattern of names, in which no reader"),
+        (2, ["twice", "o"], "twice/z01.tif and twice/z1.tif are both z=01"),
+        (2, ["in/scan_t{q}.tif", "o"], "{q} is not understood; a brace holds t, c or z"),
+        (2, ["in/*.tif", "o"], "no {t}, {c} or {z} in it; put one where the names differ"),
+        (2, [str(source), "o", "--axes", "TCZYX"], "--axes: the reader imaris, which opens"),
+        (
+            2,
+            [str(source), "o", "--files-from", "list", "--reader", "imaris"],
+            "--files-from: the reader imaris",
+        ),
+        (2, ["in", "o", "--shape", "2,2,3"], "--shape says how many there are along each of --axes"),
+        (2, ["in", "o", "--axes", "TCZYX", "--shape", "2,2,4"], "--shape 2,2,4: the series of 12 files"),
+        (2, ["in", "o", "--axes", "TCZYX", "--shape", "2,2"], "--shape 2,2: --axes has 3 axes"),
+        (2, ["in", "o", "--axes", "TCZYX"], "not 3; say with --shape"),
+        (2, ["in", "o", "--files-from", "list"], "leave the folder in out"),
+        (5, ["in", "in", "--overwrite"], "is, or holds, the input"),
+    ]:
+        found = main([*words, "--quiet"])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert found == code, (words, line)
+        assert said in line
+        assert not (tmp_path / "o").exists()
+        shutil.rmtree(tmp_path / "o.partial", ignore_errors=True)
+
+
+def test_the_output_may_lie_beside_the_files(tmp_path: Path) -> None:
+    pixels = write_files(tmp_path / "in")
+    for words in ("--quiet", "--quiet --overwrite"):
+        result = run(".", "out.ome.zarr", *words.split(), cwd=tmp_path / "in")
+        assert (result.returncode, result.stderr) == (0, "")
+        np.testing.assert_array_equal(levels(tmp_path / "in" / "out.ome.zarr", "0.5")[0], pixels)
+    assert attributes(tmp_path / "in" / "out.ome.zarr", "0.5")["multiscales"][0]["name"] == "in"
 
 
 # -- who reads what is printed -----------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import random
 import re
 import time
@@ -16,17 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ngff_convert.errors import OptionError, ReadError
-from ngff_convert.readers.file_names import (
-    AXES,
-    Arrangement,
-    arrange,
-    candidates,
-    channel_names,
-    gaps_in_words,
-    is_pattern,
-    natural,
-    parse,
-)
+from ngff_convert.readers.file_names import Arrangement, arrange, channel_names, gaps_in_words
+from ngff_convert.readers.file_patterns import AXES, candidates, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,136 +37,6 @@ def assert_in_order(found: Arrangement, names: Sequence[str], shape: tuple[int, 
     assert gaps_in_words(found) == ""
 
 
-# --- patterns -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("scan_t{t}.tif", True),
-        ("run/t{T}/c{c}.tif", True),
-        ("{z:03d}.tif", True),
-        ("{{{t}}}.tif", True),
-        ("{{t}}.tif", False),
-        ("plain.tif", False),
-        ("scan*.tif", False),
-        ("a{1}.tif", False),
-        ("{time}.tif", False),
-        ("{", False),
-        ("", False),
-    ],
-)
-def test_is_pattern(path: str, expected: bool) -> None:
-    assert is_pattern(path) is expected
-
-
-@given(st.text(alphabet="{}tczTCZ:d0*?/a._"))
-def test_any_text_is_a_pattern_or_refused_in_one_line(text: str) -> None:
-    is_pattern(text)
-    try:
-        pattern = parse(text)
-    except OptionError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    else:
-        assert is_pattern(text)
-        assert pattern.axes
-
-
-@pytest.mark.parametrize(
-    ("pattern", "message"),
-    [
-        ("scan.tif", "no {t}, {c} or {z}"),
-        ("{time}.tif", "a brace holds t, c or z"),
-        ("{}_{t}.tif", "a brace holds t, c or z"),
-        ("{t:x}.tif", "a brace holds t, c or z"),
-        ("{t}{c}.tif", "nothing tells where {t} ends and {c} begins"),
-        ("{t}?{c}.tif", "nothing tells where"),
-        ("{t:d}{z:d}.tif", "nothing tells where"),
-        ("*{t}.tif", "or {t:d} for a number"),
-        ("{z}*.tif", "or {z:d} for a number"),
-        ("a{t}_{.tif", "without its other half"),
-        ("a{t}_}.tif", "without its other half"),
-        ("a{t/", "without its other half"),
-        ("a{t}/", "ends with a slash"),
-    ],
-)
-def test_patterns_that_are_refused(pattern: str, message: str) -> None:
-    with pytest.raises(OptionError, match=re.escape(message)):
-        parse(pattern)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "name", "expected"),
-    [
-        ("scan_t{t}_c{c}_z{z}.tif", "scan_t1_c2_z3.tif", {"t": "1", "c": "2", "z": "3"}),
-        ("scan_T{T}.tif", "scan_T7.tif", {"t": "7"}),
-        ("img_{t}_{c}_{z}.tif", "img_000000000_Cy3_003.tif", {"t": "000000000", "c": "Cy3", "z": "003"}),
-        ("scan*_t{t}.tif", "scan_of_day_t4.tif", {"t": "4"}),
-        ("scan*_t{t:d}.tif", "scan_today_t4.tif", {"t": "4"}),
-        ("scan*_t{t}.tif", "scan_today_t4.tif", {"t": "oday_t4"}),
-        ("scan*_t{t}.tif", "scan_t4.tif", {"t": "4"}),
-        ("s?_t{t}.tif", "s1_t4.tif", {"t": "4"}),
-        ("s?_t{t}.tif", "s12_t4.tif", None),
-        ("t{t}.tif", "/deep/in/t1.tif", {"t": "1"}),
-        ("./run//t{t}.tif", "run/./t1.tif", {"t": "1"}),
-        ("run/t{t}.tif", "/data/run/t1.tif", {"t": "1"}),
-        ("run/t{t}.tif", "/data/rerun/t1.tif", None),
-        ("/run/t{t}.tif", "/data/run/t1.tif", None),
-        ("t{t}/c{c}.tif", "t1/c2.tif", {"t": "1", "c": "2"}),
-        ("t{t}.tif", "t1/2.tif", None),
-        ("t{t}.tif", "t.tif", None),
-        ("t{t}.tif", "t1.tif.bak", None),
-        ("t{t}.tif", "t1.tif\n", None),
-        ("t{t}.tif", "T1.tif", None),
-        ("{t}/img_{t}.tif", "5/img_5.tif", {"t": "5"}),
-        ("{t}/img_{t}.tif", "5/img_6.tif", None),
-        ("{t}_{t}.tif", "a_b_a_b.tif", {"t": "a_b"}),
-        ("{t:d}/img_{T}.tif", "x/img_x.tif", None),
-        ("{z:d}.tif", "x.tif", None),
-        ("{z:03d}.tif", "12.tif", None),
-        ("{z:03d}.tif", "1234.tif", {"z": "1234"}),
-        ("img*{z:d}.tif", "img2_07.tif", {"z": "07"}),
-        ("img*{z:d}.tif", "img207.tif", {"z": "207"}),
-        ("a_{z:d}00.tif", "a_1200.tif", {"z": "12"}),
-        ("{c}{z:d}.tif", "DAPI001.tif", {"c": "DAPI", "z": "001"}),
-        ("{z:d}{c}.tif", "001DAPI.tif", {"c": "DAPI", "z": "001"}),
-        ("{{{t}}}.tif", "{4}.tif", {"t": "4"}),
-        ("a+(b)[{t}]^$|.tif", "a+(b)[4]^$|.tif", {"t": "4"}),
-        ("a.b{t}.tif", "axb1.tif", None),
-        ("größe_µ{t}.tif", "größe_µ3.tif", {"t": "3"}),
-    ],
-)
-def test_matching(pattern: str, name: str, expected: dict[str, str] | None) -> None:
-    match = parse(pattern).match(name)
-    assert (match and match.groupdict()) == expected
-
-
-@given(
-    st.lists(st.sampled_from(["a", "b", "1", "_", "*", "?", "{t}", "{c}", "{z:d}", "/"]), max_size=9),
-    st.text(alphabet="ab12_/", max_size=12),
-)
-def test_matching_without_backtracking_finds_what_backtracking_finds(parts: list[str], name: str) -> None:
-    if any(parts.count(brace) > 1 for brace in ("{t}", "{c}", "{z:d}")):
-        return
-    try:
-        pattern = parse("".join(parts))
-    except OptionError:
-        return
-    if not is_pattern(pattern.text) or "//" in name or pattern.text.startswith("/"):
-        return
-    slow = pattern.regex.pattern.replace("(?>", "(?:").replace("}+)", "})")
-    if "{z:d}?" in pattern.text or "{z:d}1" in pattern.text:
-        return  # a number takes the whole run of digits: the slow expression would take less
-    expected = re.fullmatch(slow.replace(r"[0-9]{1,})", r"[0-9]{1,})(?![0-9])"), name)
-    match = pattern.regex.fullmatch(name)
-    assert (match and match.groupdict()) == (expected and expected.groupdict())
-
-
-def test_a_pattern_survives_a_trip_to_another_process() -> None:
-    pattern = parse("t{t}_c{c:d}.tif")
-    assert pickle.loads(pickle.dumps(pattern)) == pattern
-
-
 # --- arranging with a pattern ---------------------------------------------------------------------------
 
 
@@ -187,7 +47,7 @@ def test_places_labels_and_what_does_not_match() -> None:
     assert found.files == ("d/t9_cDAPI.tif", "d/t9_cGFP.tif", "d/t10_cDAPI.tif", "d/t10_cGFP.tif")
     assert found.index.tolist() == [[[0], [1]], [[2], [3]]]
     assert found.labels == {"t": ("9", "10"), "c": ("DAPI", "GFP")}
-    assert (found.pattern, found.unmatched, found.numbers) == ("t{t}_c{c}.tif", 1, {"t": (9, 1)})
+    assert (found.pattern, found.unmatched) == ("t{t}_c{c}.tif", 1)
     assert not found.index.flags.writeable
 
 
@@ -219,27 +79,24 @@ def test_a_grid_that_is_almost_empty_is_refused_before_it_is_made() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "labels", "number"),
+    ("texts", "labels"),
     [
-        (["0", "1", "2", "4"], ("0", "1", "2", "3", "4"), (0, 1)),
-        (["000", "010", "030"], ("000", "010", "020", "030"), (0, 10)),
-        (["8", "10", "11"], ("8", "9", "10", "11"), (8, 1)),
-        (["098", "099", "101"], ("098", "099", "100", "101"), (98, 1)),
-        (["0", "100"], ("0", "100"), (0, 100)),
-        (["1", "2", "10"], ("1", "2", "10"), None),
-        (["5"], ("5",), (5, 1)),
-        (["-1.5", "0.0", "-12", "1.5"], ("-12", "-1.5", "0.0", "1.5"), None),
-        (["top", "mid2", "mid10"], ("mid2", "mid10", "top"), None),
-        (["1", "a"], ("1", "a"), None),
-        (["9" * 19, "1" + "0" * 19], ("9" * 19, "1" + "0" * 19), None),
+        (["0", "1", "2", "4"], ("0", "1", "2", "3", "4")),
+        (["000", "010", "030"], ("000", "010", "020", "030")),
+        (["8", "10", "11"], ("8", "9", "10", "11")),
+        (["098", "099", "101"], ("098", "099", "100", "101")),
+        (["0", "100"], ("0", "100")),
+        (["1", "2", "10"], ("1", "2", "10")),
+        (["5"], ("5",)),
+        (["-1.5", "0.0", "-12", "1.5"], ("-12", "-1.5", "0.0", "1.5")),
+        (["top", "mid2", "mid10"], ("mid2", "mid10", "top")),
+        (["1", "a"], ("1", "a")),
+        (["9" * 19, "1" + "0" * 19], ("9" * 19, "1" + "0" * 19)),
     ],
 )
-def test_numbers_and_their_step(
-    texts: list[str], labels: tuple[str, ...], number: tuple[int, int] | None
-) -> None:
+def test_numbers_and_their_step(texts: list[str], labels: tuple[str, ...]) -> None:
     found = arrange([f"z_{text}.tif" for text in texts], parse("z_{z}.tif"))
     assert found.labels["z"] == labels
-    assert found.numbers.get("z") == number
     assert found.index.shape == (1, 1, len(labels))
 
 
@@ -508,84 +365,7 @@ def test_without_channels_there_is_one_without_a_name() -> None:
     assert channel_names(arrange(["z1.tif", "z2.tif"])) == (None,)
 
 
-# --- on disk --------------------------------------------------------------------------------------------
-
-
-def make(folder: Path, *paths: str) -> None:
-    for path in paths:
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(b"")
-
-
-def test_candidates_in_folders_with_braces(tmp_path: Path) -> None:
-    make(tmp_path, "run/t9/c0.tif", "run/t10/c0.tif", "run/t10/c1.tif", "run/t9/notes.txt", "run/x/c0.tif")
-    make(tmp_path, "run/.t1/c0.tif", "run/t1/.c0.tif", "other/t1/c0.tif")
-    (tmp_path / "run/t2").write_bytes(b"")
-    (tmp_path / "run/t9/c5.tif").mkdir()
-    expected = [f"{tmp_path}/run/{name}" for name in ("t9/c0.tif", "t10/c0.tif", "t10/c1.tif")]
-    assert candidates(parse(f"{tmp_path}/run/t{{t}}/c{{c}}.tif")) == expected
-    assert candidates(parse(f"{tmp_path}/run/t{{t}}/c0.tif")) == expected[:2]
-    assert candidates(parse(f"{tmp_path}/r?n/t{{t}}/c*.tif")) == expected
-    assert candidates(parse(f"{tmp_path}/run/t{{t}}/c{{t}}.tif")) == []
-    assert candidates(parse(f"{tmp_path}/nowhere/t{{t}}/c{{c}}.tif")) == []
-    assert candidates(parse(f"{tmp_path}/run/t\0{{t}}/c{{c}}.tif")) == []
-
-
-def test_candidates_of_a_relative_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(tmp_path, "a/t1.tif", "t2.tif", ".hidden/t3.tif", ".t4.tif")
-    monkeypatch.chdir(tmp_path)
-    assert candidates(parse("./t{t}.tif")) == ["t2.tif"]
-    assert candidates(parse("a/../a//t{t}.tif")) == ["a/../a/t1.tif"]
-    assert candidates(parse(".hidden/t{t}.tif")) == [".hidden/t3.tif"]
-    assert candidates(parse(".t{t}.tif")) == [".t4.tif"]
-    assert candidates(parse("{c}/t{t}.tif")) == ["a/t1.tif"]
-
-
-def test_links_are_followed_and_loops_harmless(tmp_path: Path) -> None:
-    make(tmp_path, "real/t1.tif")
-    for link, target in (("real/up", ".."), ("real/t2.tif", "t1.tif"), ("real/t3.tif", "t3.tif")):
-        (tmp_path / link).symlink_to(target)
-    (tmp_path / "real/t4.tif").symlink_to("gone")
-    (tmp_path / "self").symlink_to("self")
-    names = [f"{tmp_path}/real/{name}" for name in ("t1.tif", "t2.tif")]
-    assert candidates(parse(f"{tmp_path}/*/t{{t}}.tif")) == names
-    assert candidates(parse(f"{tmp_path}/self/t{{t}}.tif")) == []
-    assert candidates(parse(f"{tmp_path}/*/*/*/t{{t}}.tif")) == [
-        f"{tmp_path}/real/up/real/{n}" for n in ("t1.tif", "t2.tif")
-    ]
-
-
-def test_a_folder_that_may_not_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: str) -> None:
-        raise PermissionError(13, "Permission denied", path)
-
-    make(tmp_path, "t1/c1.tif")
-    monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(ReadError, match="t1/: cannot be listed: Permission denied; check"):
-        candidates(parse(f"{tmp_path}/t1/c{{c}}.tif"))
-
-
-def test_names_that_are_no_utf8(tmp_path: Path) -> None:
-    for n in (1, 2):
-        (tmp_path / os.fsdecode(b"caf\xe9_%d.tif" % n)).write_bytes(b"")
-    names = candidates(parse(f"{tmp_path}/*_{{z:d}}.tif"))
-    assert arrange(names).index.shape == (1, 1, 2)
-    with pytest.raises(OptionError) as caught:
-        arrange([names[0], "x-y"])
-    str(caught.value).encode()
-
-
 # --- large and hostile ----------------------------------------------------------------------------------
-
-
-def test_natural_order_of_numbers_of_any_length() -> None:
-    names = ["a" + "9" * 5000, "a1" + "0" * 5000, "a" + "0" * 6000 + "5", "a10", "ab", "a"]
-    assert natural(names) == ["a", names[2], "a10", names[0], names[1], "ab"]
-
-
-@given(st.lists(st.integers(0, 10**30)))
-def test_natural_order_is_that_of_the_numbers(values: list[int]) -> None:
-    assert natural(f"x{value}_y" for value in values) == [f"x{value}_y" for value in sorted(values)]
 
 
 def test_a_hundred_thousand_names() -> None:
@@ -610,22 +390,6 @@ def test_digit_runs_that_int_refuses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "name"),
-    [
-        ("*a*a*a*a*a*a*a*a*{z:d}b", "a" * 20_000),
-        ("*_{t}_*_{c}_*_{z}_*_*_*_*x", "_" * 20_000),
-        ("{c}{z:d}b", "1a" * 10_000),
-        ("?" * 50 + "*" + "?" * 50 + "{z:d}x", "1" * 5_000),
-        ("{t}_{c}_{z}_y{t}_{c}_{z}", "_" * 255),
-    ],
-)
-def test_matching_takes_no_time_to_speak_of(pattern: str, name: str) -> None:
-    start = time.process_time()
-    assert parse(pattern).match(name) is None
-    assert time.process_time() - start < 5
-
-
-@pytest.mark.parametrize(
     "text", ["a" * 10_000, "1a" * 5_000, "_" * 10_000, ".a" * 5_000, "a/" * 5_000, "./" * 5_000]
 )
 def test_guessing_takes_no_time_to_speak_of(text: str) -> None:
@@ -636,3 +400,13 @@ def test_guessing_takes_no_time_to_speak_of(text: str) -> None:
         except (OptionError, ReadError) as error:
             assert len(str(error)) < 5000  # noqa: PT017
     assert time.process_time() - start < 20
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    for n in (1, 2):
+        (tmp_path / os.fsdecode(b"caf\xe9_%d.tif" % n)).write_bytes(b"")
+    names = candidates(parse(f"{tmp_path}/*_{{z:d}}.tif"))
+    assert arrange(names).index.shape == (1, 1, 2)
+    with pytest.raises(OptionError) as caught:
+        arrange([names[0], "x-y"])
+    str(caught.value).encode()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from ngff_convert.errors import OptionError
 from ngff_convert.options import Options
+from ngff_convert.readers.contract import Reading
 
 WHOLE = ((None, None),) * 4
 
@@ -57,6 +59,22 @@ WHOLE = ((None, None),) * 4
         ("min_size", "3", "--min-size is"),
         ("workers", -1, "--workers is"),
         ("memory", 0, "--memory is"),
+        ("axes", "XYZ", r"--axes takes axes, slowest first, such as TZCYX .*, not 'XYZ'"),
+        ("axes", "TTYX", "--axes takes axes"),
+        ("axes", "TYXZ", "--axes takes axes"),
+        ("axes", "TIYX", "--axes takes axes"),
+        ("axes", "", "--axes takes axes"),
+        ("axes", ("t", "z"), "--axes takes axes"),
+        ("shape", (2, 0), r"--shape takes numbers of pages or files .* such as 5,20,3, .* not 2,0"),
+        ("shape", (-1, -1), "--shape takes numbers"),
+        ("shape", (-2, 3), "--shape takes numbers"),
+        ("shape", (), "--shape takes numbers"),
+        ("shape", "2,3", "--shape takes numbers"),
+        ("shape", 6, "--shape takes numbers"),
+        ("on_error", "ignore", "--on-error: 'ignore' is not one of stop, fill"),
+        ("on_error", None, "--on-error"),
+        ("files_from", 3, "--files-from takes the name of a file, not 3"),
+        ("files_from", "", "--files-from takes the name of a file"),
         ("codec", "zstd", r"codec is a Codec, such as Codec\('zstd', 3\), not 'zstd'"),
     ],
 )
@@ -82,6 +100,12 @@ def test_what_cannot_be_carried_out_is_refused(field: str, value: Any, said: str
         ("images", range(2), (0, 1)),
         ("dtype", np.dtype(">u2"), "uint16"),
         ("dtype", np.uint8, "uint8"),
+        ("axes", "TZCYX", "tzc"),
+        ("axes", "tcz", "tcz"),
+        ("axes", "TCYXS", "tc"),
+        ("axes", "CSYX", "c"),
+        ("axes", "YX", ""),
+        ("files_from", Path("a/list.txt"), "a/list.txt"),
     ],
 )
 def test_any_usual_spelling_is_kept_in_one(field: str, value: Any, kept: object) -> None:
@@ -94,8 +118,17 @@ def test_any_usual_spelling_is_kept_in_one(field: str, value: Any, kept: object)
         ({"ngff_version": "0.4", "shards": (8, 64, 64)}, "NGFF 0.4 has no shards"),
         ({"pyramid": "native", "method": "max"}, "copies levels"),
         ({"factors": ((2, 2, 2),), "min_size": 3}, "states the levels"),
+        ({"shape": (2, 3)}, "--shape says how many there are along each of --axes: give --axes too"),
+        ({"shape": (2, 3), "axes": "ZYX"}, "--shape 2,3: --axes has 1 axes besides y and x, not 2"),
+        ({"shape": (1,), "axes": "YX"}, "--shape 1: --axes has 0 axes besides y and x, not 1"),
     ],
 )
 def test_options_that_exclude_each_other(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         Options(**settings)
+
+
+def test_what_a_reader_is_told() -> None:
+    assert Options().reading == Reading()
+    options = Options(axes="TZYX", shape=[2, np.int64(-1)], files_from="list")  # type: ignore[arg-type]
+    assert options.reading == Reading("tz", (2, -1), "list")

@@ -5,7 +5,9 @@ import socket
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import tifffile
 
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.readers import registry
@@ -80,7 +82,7 @@ def test_missing_empty_and_folder(tmp_path: Path) -> None:
         registry.pick(str(tmp_path / "missing.ims"))
     with pytest.raises(ReadError, match="is empty"):
         registry.pick(file(tmp_path, "empty.ims", b""))
-    with pytest.raises(UnsupportedInput, match="is a folder or a pattern"):
+    with pytest.raises(UnsupportedInput, match="is a folder, or a pattern of names, in which no reader"):
         registry.pick(str(tmp_path))
     with pytest.raises(ReadError, match="embedded null"):
         registry.pick("a\0b")
@@ -169,3 +171,33 @@ def test_the_built_in_reader_is_found_by_its_entry_point(tmp_path: Path) -> None
     write_ims(tmp_path / "a.h5", coded_pixels((1, 1, 2, 8, 8)))
     assert registry.pick(str(tmp_path / "a.h5")).name == "imaris"
     assert "imaris" in registry.readers()
+
+
+def test_folders_and_patterns_are_many_files(tmp_path: Path) -> None:
+    for name in ("t0.tif", "t1.tif", "t{t}.tif"):
+        tifffile.imwrite(tmp_path / name, np.zeros((8, 8), "uint8"))
+    (tmp_path / "folder {c}").mkdir()
+    (tmp_path / "folder {c}" / "a.TIF").touch()
+    for path in (tmp_path, tmp_path / "folder {c}", tmp_path / "z{z}.tif", tmp_path / "*.tif", "gone/{t}"):
+        assert registry.pick(str(path)).name == "files"
+    assert registry.pick(str(tmp_path / "t{t}.tif")).name == "tiff"  # there is such a file
+    assert registry.pick(str(tmp_path / "t{t}.tif"), "files").name == "files"
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / ".hidden.tif").touch()
+    for path in (tmp_path / "none", tmp_path / "none" / "."):
+        with pytest.raises(UnsupportedInput, match="in which no reader finds what it knows"):
+            registry.pick(str(path))
+
+
+def test_readers_see_no_head_of_folders_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    class Curious(FakeReader):
+        def can_read(self, path: str, head: bytes) -> bool:
+            seen.append((path, head))
+            return True
+
+    monkeypatch.setattr(registry, "readers", lambda: {"a": Curious("a", (), b"")})
+    asked = [str(tmp_path), str(tmp_path / "x{t}"), file(tmp_path, "y{t}", b"AA")]
+    assert [registry.pick(path).name for path in asked] == ["a"] * 3
+    assert seen == list(zip(asked, (b"", b"", b"AA"), strict=True))

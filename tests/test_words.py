@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         (SPAN, ":7", (None, 7)),
         (SPAN, ":", (None, None)),
         (NUMBERS, "0,2", (0, 2)),
+        (NUMBERS, "5, 20,-1", (5, 20, -1)),
         (NAMES, "a, b c", ("a", "b c")),
     ],
 )
@@ -49,6 +50,8 @@ def test_words(kind: Callable[..., Any], text: str, value: object) -> None:
         (SPAN, "", "a range is FROM:TO"),
         (SPAN, "1:2:3", "a range is FROM:TO"),
         (NUMBERS, "1-2", "such as 0,2"),
+        (NUMBERS, "5,", "such as 0,2"),
+        (NUMBERS, "2x3", "such as 0,2"),
         (BYTES, "much", "a number with a unit, such as 500MB"),
         (BYTES, "1.2.3GB", "a number with a unit"),
     ],

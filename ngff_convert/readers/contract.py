@@ -155,7 +155,7 @@ class Reader(Protocol):
     def can_read(self, path: str, head: bytes) -> bool:
         """Whether this is a file of the format, from its first 4 KiB; cheap, and never raises.
 
-        A folder, and a path with braces that is no file, have an empty head.
+        A folder, and a path with a brace or star that is no file, have an empty head.
         """
 
     def open(self, path: str, reading: Reading = NO_WISHES) -> Source:

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.readers.contract import NO_WISHES, read_head
+from ngff_convert.readers.file_patterns import candidates, name_of, natural, parse
 from ngff_convert.readers.ome_tiff import COMPANION, OmeTiffReader
 from ngff_convert.readers.tiff import TiffReader
 from ngff_convert.readers.tiff_head import holds_ome_xml
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reading, Source
 
 SUFFIXES = (*TiffReader.suffixes, COMPANION)
+
+MAX_NAMED = 10
+"""Files that a message names before it only counts."""
 
 
 class FileSeriesReader:
@@ -27,13 +31,14 @@ class FileSeriesReader:
     settings = frozenset({"axes", "shape", "files_from"})
 
     def can_read(self, path: str, head: bytes) -> bool:
-        """Whether it is a folder with TIFF files, or a pattern of file names."""
+        """Whether it is a folder with TIFF files, or a path with a brace or star that is no file."""
         if head:
             return False
         try:
             if Path(path).is_dir():
-                return any(_is_tiff_name(entry.name) for entry in os.scandir(path))
-            return not os.path.lexists(path) and _is_pattern(path)
+                with os.scandir(path) as entries:
+                    return any(_is_tiff_name(entry.name) for entry in entries)
+            return not {"{", "*"}.isdisjoint(path) and not os.path.lexists(path)
         except (OSError, ValueError):  # whoever opens it will say so
             return False
 
@@ -52,31 +57,30 @@ class FileSeriesReader:
         OptionError
             The names, or the axes that the user states, do not tell which file is where.
         """
-        from ngff_convert.readers.file_names import arrange, candidates, parse
-        from ngff_convert.readers.file_series_source import FileSeriesSource, by_names, by_order, name_of
+        from ngff_convert.readers.file_names import arrange
+        from ngff_convert.readers.file_series_source import FileSeriesSource, by_names, by_order
 
+        place = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
+        is_list = place == os.path.abspath(reading.files_from or "/")  # noqa: PTH100
+        is_folder = Path(place).is_dir()
+        pattern = None if is_list or is_folder else parse(path)
         if reading.files_from is not None:
+            if is_folder and not is_list:
+                raise OptionError(
+                    f"--files-from: leave the folder {path} out, or give a pattern of names in its place"
+                )
             names = _listed(reading.files_from)
-        elif Path(path).is_dir():
+        elif pattern is not None:
+            names = candidates(pattern)
+        else:
             names = _in_folder(path)
             if (alone := _stands_for_all(names)) is not None:
                 reader = OmeTiffReader() if _is_ome(alone) else TiffReader()
                 return reader.open(alone, reading)
-        else:
-            names = candidates(parse(path))
-        pattern = parse(path) if path != reading.files_from and _is_pattern(path) else None
-        if pattern is None and reading.axes is not None:
-            grid = by_order(names)
-        else:
-            grid = by_names(arrange(names, pattern))
-        name = Path(path).stem if path == reading.files_from else name_of(path)
+        by_hand = pattern is None and reading.axes is not None
+        grid = by_order(names) if by_hand else by_names(arrange(names, pattern))
+        name = name_of(pattern) if pattern else Path(place).stem if is_list else Path(place).name
         return FileSeriesSource(name, grid, reading)
-
-
-def _is_pattern(path: str) -> bool:
-    from ngff_convert.readers.file_names import is_pattern
-
-    return is_pattern(path)
 
 
 def _is_tiff_name(name: str) -> bool:
@@ -89,39 +93,48 @@ def _is_ome(path: str) -> bool:
 
 def _in_folder(path: str) -> list[str]:
     """Return the TIFF and companion files of a folder, in natural order."""
-    from ngff_convert.readers.file_names import natural
-
     try:
         with os.scandir(path) as entries:
-            return natural(entry.path for entry in entries if _is_tiff_name(entry.name) and entry.is_file())
+            names = natural(entry.path for entry in entries if _is_tiff_name(entry.name) and entry.is_file())
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+    if not names:
+        raise UnsupportedInput(f"{path}: has no TIFF files in it; give a folder that has, or a pattern")
+    return names
 
 
 def _listed(path: str) -> list[str]:
     """Return the files that a list names, which is a text file with one path a line."""
     read_head(path)  # refuses what is no file
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(f"{path}: cannot be read as a list of files: {error}") from error
+        raise ReadError(f"{path}: cannot be read as a list of files, one path a line: {error}") from error
     folder = Path(path).parent
     names = [str(folder / line.strip()) for line in lines if line.strip()]
     if not names:
         raise ReadError(f"{path}: lists no file; one path a line is needed")
+    if absent := [name for name in dict.fromkeys(names) if not os.path.isfile(name)]:  # noqa: PTH113 - many
+        more = f" and {len(absent) - MAX_NAMED} more" if len(absent) > MAX_NAMED else ""
+        raise ReadError(
+            f"{path}: lists what is no file: {', '.join(map(repr, absent[:MAX_NAMED]))}{more}; "
+            f"relative paths are relative to {folder}"
+        )
     return names
 
 
 def _stands_for_all(names: list[str]) -> str | None:
     """Return the file of a folder that says what all of them are; None where their names have to."""
-    if not names:
-        raise UnsupportedInput("the folder has no TIFF files in it")
     companions = [name for name in names if name.lower().endswith(COMPANION)]
-    if len(companions) == 1:
+    if len(companions) > 1:
+        raise OptionError(
+            f"{companions[0]} and {companions[1]}: each describes images of its own; give one of them"
+        )
+    if companions:
         return companions[0]
     if len(names) == 1:
         return names[0]
-    if companions or not _is_ome(names[0]):
+    if not _is_ome(names[0]):
         return None
     from ngff_convert.readers.ome_tiff_source import set_of
 

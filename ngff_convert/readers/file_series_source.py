@@ -1,10 +1,12 @@
-"""An open series of TIFF files that are one image: the first tells what each of them holds."""
+"""An open series of TIFF files that are one image: the first tells what each of them holds.
+
+Only as many files are opened as there are channels; what all of them hold is checked as they are read.
+"""
 
 from __future__ import annotations
 
-import re
+import os
 from dataclasses import dataclass, replace
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from ngff_convert.errors import ReadError
 from ngff_convert.model import Channel, Image
 from ngff_convert.readers.contract import read_head
 from ngff_convert.readers.file_names import channel_names, gaps_in_words
+from ngff_convert.readers.file_patterns import shown
 from ngff_convert.readers.ome_tiff_source import alone_in
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, named, overruled
@@ -23,7 +26,7 @@ from ngff_convert.readers.tiff_head import holds_ome_xml
 from ngff_convert.readers.tiff_metadata import Described, describe
 from ngff_convert.readers.tiff_pixels import make_pixels
 from ngff_convert.readers.tiff_source import orientation
-from ngff_convert.readers.tiff_stacks import Stack, native_levels, stack_of
+from ngff_convert.readers.tiff_stacks import Stack, every_series, native_levels, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +36,10 @@ if TYPE_CHECKING:
 
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.file_names import Arrangement
+
+
+LISTED = 4
+"""Time points, channels or planes that a note lists before it only tells the first and the last."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -49,6 +56,8 @@ class FileGrid:
         For each place there, C order, the number of the file, or -1 where it is missing.
     channels
         Names of the channels along c, None where a file name tells none; empty where c is not counted.
+    of_channel
+        Number of a file of each of these.
     notes, missing
         What is odd; what should be there and is not.
     in_order
@@ -59,6 +68,7 @@ class FileGrid:
     axes: PageAxes
     file: NDArray[np.int32]
     channels: tuple[str | None, ...] = ()
+    of_channel: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     in_order: bool = False
@@ -66,28 +76,55 @@ class FileGrid:
 
 def by_names(arrangement: Arrangement) -> FileGrid:
     """Count files as their names tell."""
-    sizes = arrangement.index.shape
-    counted = [(axis.upper(), n) for axis, n in zip("tcz", sizes, strict=True) if n > 1]
-    notes = [f"files are counted by their names, which are {arrangement.pattern}"]
+    index = arrangement.index
+    counted = [(axis.upper(), n) for axis, n in zip("tcz", index.shape, strict=True) if n > 1]
+    notes = [f"file names are read as {shown(arrangement.pattern)}{_span(arrangement)}"]
     if arrangement.unmatched:
         notes.append(f"{arrangement.unmatched} other files do not match and are left out")
-    gaps = int((arrangement.index < 0).sum())
-    lost = f"{gaps} of {arrangement.index.size} files are missing: {gaps_in_words(arrangement)}"
+    gaps = int((index < 0).sum())
+    are = "is" if gaps == 1 else "are"
+    lost = f"{gaps} of {index.size} files {are} missing: {gaps_in_words(arrangement)}"
+    first_of_c = np.where(index < 0, index.size, index).min(axis=(0, 2))
     return FileGrid(
         names=arrangement.files,
         axes=PageAxes("".join(axis for axis, _ in counted), tuple(n for _, n in counted)),
-        file=arrangement.index.reshape(-1),
+        file=index.reshape(-1),
         channels=channel_names(arrangement) if "c" in arrangement.axes else (),
+        of_channel=tuple(first_of_c.tolist()) if "c" in arrangement.axes else (),
         notes=tuple(notes),
         missing=(lost,) if gaps else (),
     )
 
 
+def _span(arrangement: Arrangement) -> str:
+    """Say which time points, channels and planes there are.
+
+    Examples
+    --------
+    >>> from ngff_convert.readers.file_names import arrange
+    >>> _span(arrange([f"t{t}_{c}.tif" for t in range(9) for c in ("DAPI", "GFP")]))
+    ': t 0 to 8 (9), c DAPI GFP'
+    """
+    words = [
+        f"{axis} {' '.join(texts) if len(texts) <= LISTED else f'{texts[0]} to {texts[-1]} ({len(texts)})'}"
+        for axis, texts in arrangement.labels.items()
+    ]
+    return ": " * bool(words) + shown(", ".join(words))
+
+
 def by_order(names: Sequence[str]) -> FileGrid:
-    """Count files as they come."""
-    stems = tuple(Path(name).stem.removesuffix(".ome") for name in names)
-    axes = PageAxes("Q", (len(names),)) if len(names) > 1 else PageAxes("", ())
-    return FileGrid(tuple(names), axes, np.arange(len(names), dtype=np.int32), stems, in_order=True)
+    """Count files as they come; should each be a channel, its name is that of the channel."""
+    n = len(names)
+    note = f"files are counted as they come, from {shown(names[0])} to {shown(names[-1])}"
+    return FileGrid(
+        tuple(names),
+        axes=PageAxes("Q", (n,)) if n > 1 else PageAxes("", ()),
+        file=np.arange(n, dtype=np.int32),
+        channels=tuple(Path(name).stem.removesuffix(".ome") for name in names),
+        of_channel=tuple(range(n)),
+        notes=(note,) if n > 1 else (),
+        in_order=True,
+    )
 
 
 class FileSeriesSource:
@@ -104,7 +141,8 @@ class FileSeriesSource:
     """
 
     def __init__(self, name: str, grid: FileGrid, reading: Reading) -> None:
-        self.paths = [str(Path(name).absolute()) for name in grid.names]
+        folder = str(Path.cwd())
+        self.paths = [os.path.join(folder, name) for name in grid.names]  # noqa: PTH118 - there are many
         self.images: list[Image] = []
         self.warnings = list(grid.notes)
         self.missing = list(grid.missing)
@@ -113,7 +151,11 @@ class FileSeriesSource:
             with self._files.using(self.paths[0]):  # refuses what is no TIFF
                 pass
             first = _first(self.paths[0], self._files, grid, reading, self.warnings)
-            self.images = _images(name, self.paths, grid, first, self._files, self.warnings)
+            if grid.in_order and (first.axes.letters[:1], first.axes.sizes[:1]) != ("C", grid.axes.sizes):
+                grid = replace(grid, channels=(), of_channel=())
+            every = [_first(self.paths[n], self._files, grid, reading, []) for n in grid.of_channel]
+            own = [one.described.channels for one in every or [first]]
+            self.images = _images(name, self.paths, grid, first, own, self._files, self.warnings)
         except BaseException:  # whatever it is, nobody else can close the files
             self._files.close()
             raise
@@ -162,7 +204,7 @@ def _first(path: str, files: TiffFiles, grid: FileGrid, reading: Reading, warnin
             axes = _axes(grid, ome.stack.axes, reading, path)
             return _First(ome.stack, ome.lower, axes, ome.described, ome.orientation, n_pages)
     with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
-        every = [series for series in tif.series if prod(series.shape)]
+        every = every_series(tif)
         if not every:
             raise ReadError(f"{path}: a TIFF file without a page that has pixels")
         if len(every) > 1:
@@ -183,7 +225,7 @@ def _axes(grid: FileGrid, own: PageAxes, reading: Reading, path: str) -> PageAxe
     """Return along what the pages of all files are counted: the files' axes, then those of a file's pages."""
     every = PageAxes(grid.axes.letters + own.letters, grid.axes.sizes + own.sizes)
     if grid.in_order:
-        return asked(every, reading, f"{path} and the others")
+        return asked(every, reading, f"the series of {len(grid.names)} files from {path} on")
     if reading.axes is None:
         return named(every, path)
     inner = overruled(own, reading.axes, reading.shape, path)
@@ -191,7 +233,13 @@ def _axes(grid: FileGrid, own: PageAxes, reading: Reading, path: str) -> PageAxe
 
 
 def _images(
-    name: str, paths: list[str], files_grid: FileGrid, first: _First, files: TiffFiles, warnings: list[str]
+    name: str,
+    paths: list[str],
+    files_grid: FileGrid,
+    first: _First,
+    own: Sequence[Sequence[Channel]],
+    files: TiffFiles,
+    warnings: list[str],
 ) -> list[Image]:
     every = [stack.repeated(files_grid.axes, files_grid.file) for stack in (first.stack, *first.lower)]
     images = []
@@ -203,7 +251,7 @@ def _images(
         image = Image(
             name=name if len(found) == 1 else f"{name} {number}",
             pixels=pixels,
-            channels=_channels(files_grid, described.channels, pixels.shape[1]),
+            channels=_channels(files_grid, own, pixels.shape[1]),
             calibration=described.calibration,
             time_stamps=described.time_stamps if same_t else (),
             native_levels=native_levels(every[1:], grid, files, paths, pixels, warnings),
@@ -213,26 +261,28 @@ def _images(
     return images
 
 
-def _channels(grid: FileGrid, own: Sequence[Channel], count: int) -> tuple[Channel, ...]:
-    """Return channels named by the files, those of each file among them; else those that a file describes."""
-    if len(grid.channels) * len(own) == count and len(grid.channels) > 1:
-        return tuple(
-            replace(channel, name=" ".join(filter(None, (name, channel.name))) or None)
-            for name in grid.channels
-            for channel in own
-        )
-    return tuple(own) if len(own) == count else (Channel(),) * count
+def _channels(grid: FileGrid, own: Sequence[Sequence[Channel]], count: int) -> tuple[Channel, ...]:
+    """Return what is known of each channel.
 
-
-def name_of(path: str) -> str:
-    """Return what an image is called whose files match a pattern: what stands before the first brace.
-
-    Examples
-    --------
-    >>> name_of("run/scan_t{t}_c{c}.tif"), name_of("run 3/T{t}/{z}.tif"), name_of("run 3")
-    ('scan', 'run 3', 'run 3')
+    Parameters
+    ----------
+    grid
+        Which files are a channel, or several, of their own, and how their names call it.
+    own
+        What each of these says of its channels; where there are none, what the first file says.
+    count
+        Number of channels.
     """
-    parts = path.rstrip("/").split("/")
-    at = next((i for i, part in enumerate(parts) if "{" in part), len(parts))
-    stem = re.sub(r"[^\W_]{0,2}$", "", parts[at].partition("{")[0]) if at < len(parts) else ""
-    return stem.strip(" _-.*?") or (parts[at - 1] if at else "")
+    each = len(own[0])
+    if not grid.channels or len(grid.channels) * each != count or any(len(c) != each for c in own):
+        return tuple(own[0]) if each == count else (Channel(),) * count
+    if each > 1:
+        return tuple(
+            replace(channel, name=f"{label} {channel.name or number}" if label else channel.name)
+            for label, channels in zip(grid.channels, own, strict=True)
+            for number, channel in enumerate(channels)
+        )
+    return tuple(
+        replace(channel, name=(channel.name or label) if grid.in_order else (label or channel.name))
+        for label, [channel] in zip(grid.channels, own, strict=True)
+    )

@@ -22,7 +22,7 @@ class OmeTiffReader:
     name = "ome-tiff"
     description = "OME-TIFF: files, sets of files, companion files"
     suffixes = (".ome.tif", ".ome.tiff", ".ome.tf2", ".ome.tf8", ".ome.btf", COMPANION)
-    settings = frozenset({"axes", "shape", "on_error"})
+    settings = frozenset({"axes", "shape"})
 
     def can_read(self, path: str, head: bytes) -> bool:
         """Whether it is TIFF with OME-XML in it, or a companion file."""

@@ -12,6 +12,7 @@ import numpy as np
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Channel, Image, SourceOme
 from ngff_convert.readers.contract import read_head
+from ngff_convert.readers.ome_metadata import channels
 from ngff_convert.readers.ome_planes import gaps_in_words, place_planes
 from ngff_convert.readers.ome_xml import parse
 from ngff_convert.readers.orientation import upright
@@ -20,16 +21,17 @@ from ngff_convert.readers.tiff_files import TiffFiles
 from ngff_convert.readers.tiff_head import is_tiff
 from ngff_convert.readers.tiff_metadata import Described
 from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels
-from ngff_convert.readers.tiff_source import orientation, read_images
+from ngff_convert.readers.tiff_source import orientation, read_images, truncation
 from ngff_convert.readers.tiff_stacks import Stack, native_levels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
     import tifffile
 
     from ngff_convert.readers.contract import Reading
-    from ngff_convert.readers.ome_planes import Planes
+    from ngff_convert.readers.ome_planes import FileKey, Planes
     from ngff_convert.readers.ome_xml import OmeDocument, OmeImage
     from ngff_convert.readers.tiff_pixels import TiffPixels
 
@@ -72,6 +74,7 @@ class OmeTiffSource:
                 raise
             self.warnings.append(f"the structure of the TIFF itself is used, not its OME-XML: {error}")
             self.images = read_images(path, self._files, reading, self.warnings)
+            self.missing += truncation(path, self.warnings)
         else:
             self._read_set(holder, document, reading)
 
@@ -79,6 +82,7 @@ class OmeTiffSource:
         members = Members(holder, document, self._files)
         self.warnings += document.warnings
         refused: list[UnsupportedInput] = []
+        left_out: list[str] = []
         for index, described in enumerate(document.images):
             noted: list[str] = []
             ome = SourceOme(document.xml, index)
@@ -86,11 +90,10 @@ class OmeTiffSource:
                 self.images.append(_image(described, ome, members, self._files, reading, noted))
             except UnsupportedInput as error:
                 refused.append(error)
+            except NoPagesError as error:
+                left_out.append(str(error))
             prefix = f"image {index}: " if len(document.images) > 1 else ""
             self.warnings += [prefix + line for line in noted]
-        if not self.images:
-            raise refused[0] if refused else ReadError(f"{holder}: OME-XML without an image")
-        self.warnings += [f"left out: {error}" for error in refused]
         self.paths = members.used()
         if lost := members.lost():
             more = f" and {len(lost) - MAX_NAMED} more" if len(lost) > MAX_NAMED else ""
@@ -98,6 +101,13 @@ class OmeTiffSource:
             self.missing.append(
                 f"{len(lost)} of {len(lost) + len(self.paths)} files of the set are missing: {named}{more}"
             )
+        if not self.images:
+            raise refused[0] if refused else ReadError("; ".join([left_out[0], *self.missing]))
+        self.warnings += [f"left out: {error}" for error in refused]
+        self.missing += [f"left out: {line}" for line in left_out[:MAX_NAMED]]
+        if len(left_out) > MAX_NAMED:
+            self.missing.append(f"left out: {len(left_out) - MAX_NAMED} more images")
+        self.missing += [f"{path} ends before all of its pages, as if truncated" for path in members.cut]
 
 
 def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
@@ -124,10 +134,17 @@ def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
 
 def _xml_of(path: str, files: TiffFiles) -> str | bytes:
     """Return the OME-XML of a TIFF or companion file; empty where a TIFF has none."""
-    if not is_tiff(read_head(path)):
+    head = read_head(path)
+    if not is_tiff(head):
+        if b"<" not in head[:64]:  # any file can be named, and some are too large to be read to find that out
+            raise ReadError(f"{path}: is neither TIFF nor XML")
         return Path(path).read_bytes()
     with files.using(path) as file:
         return file.page(0).description
+
+
+def _last_part(name: str | None) -> str:
+    return Path((name or "").replace("\\", "/")).name
 
 
 def beside(path: str, name: str) -> Path | None:
@@ -156,21 +173,28 @@ class Members:
         self._uuid = document.uuid
         self._files = files
         self._found: dict[tuple[str | None, str | None], str | None] = {}
-        named = {d.file_name for image in document.images for d in image.tiff_data}
-        self._alone = len(named) == 1 and is_tiff(read_head(holder))
-        self._counted = 0
+        named = {(d.file_name, d.uuid) for image in document.images for d in image.tiff_data}
+        names = {_last_part(name) for name, _ in named}
+        self._alone = len({name for name, _ in named}) == 1 and is_tiff(read_head(holder))
+        # A set whose files all state one UUID names this one; a file that was renamed is not named.
+        self._renamed = Path(holder).name not in names and is_tiff(read_head(holder))
+        self._n_pages: dict[str, int] = {}
+        self.cut: list[str] = []
 
     def path(self, name: str | None, uuid: str | None) -> str | None:
         """Return the file of a name and UUID; None where it is missing.
 
-        A file that was renamed is known by its UUID, or because it is the only one.
+        A file that was renamed is known by its UUID, or because it is the only one. The UUID comes first: of
+        a file and its changed copy, which has another name, that one is meant that is opened.
         """
         key = (name, uuid)
         if key not in self._found:
-            place = beside(self.holder, name) if name is not None else None
-            renamed = self._alone or (uuid is not None and uuid == self._uuid)
-            itself = name is None and (uuid is None or uuid == self._uuid)
-            self._found[key] = str(place) if place else self.holder if renamed or itself else None
+            own = uuid is not None and uuid == self._uuid
+            if (name is None and (own or uuid is None)) or (own and self._renamed):
+                self._found[key] = self.holder
+            else:
+                place = None if name is None else beside(self.holder, name)
+                self._found[key] = str(place) if place else self.holder if self._alone else None
         return self._found[key]
 
     def pages_of(self, name: str | None, uuid: str | None) -> int | None:
@@ -178,11 +202,20 @@ class Members:
         path = self.path(name, uuid)
         if path is None:
             return None
-        self._counted += 1
-        if self._counted > COUNTED_FILES:
-            return UNCOUNTED
-        with self._files.using(path) as file:
-            return file.n_pages()
+        if path not in self._n_pages:
+            if len(self._n_pages) >= COUNTED_FILES:
+                return UNCOUNTED
+            with self._files.using(path) as file:
+                self._n_pages[path] = file.n_pages()
+        return self._n_pages[path]
+
+    def find_truncated(self, keys: Iterable[FileKey]) -> None:
+        """Add to `cut` those of some files whose pages end before the file says that they do."""
+        paths = {path for key in keys if (path := self.path(*key)) in self._n_pages}
+        for path in sorted(paths.difference(self.cut)):
+            with self._files.using(path) as file:
+                if file.ends_early():
+                    self.cut.append(path)
 
     def used(self) -> list[str]:
         """Return every file there is of the set, that with the OME-XML first."""
@@ -206,17 +239,18 @@ def _image(
     gaps = planes.page == MISSING
     if gaps.any():
         warnings.append(f"no page holds these planes, which read as 0: {gaps_in_words(gaps, 'tcz')}")
+        members.find_truncated(planes.files)
     stack = _stack(described, planes)
     where = f"{members.holder}: image {ome.index}"
     [grid] = grids(asked(stack.axes, reading, where))
     paths = tuple(members.path(*key) or "" for key in planes.files)
     pixels = make_pixels(files, paths, stack.pages.at(grid))
-    _compare(described, pixels, warnings)
     as_described = pixels.shape[:3] == described.shape[:3]
+    _compare(described, pixels, warnings, sizes=5 if reading.axes is None else 2)
     image = Image(
         name=described.name,
         pixels=pixels,
-        channels=_channels(described, pixels.shape[1]),
+        channels=_channels(described, pixels),
         calibration=described.calibration,
         time_stamps=described.time_stamps if as_described else (),
         native_levels=native_levels(_lower(stack, files, paths), grid, files, paths, pixels, warnings),
@@ -233,15 +267,18 @@ def _placed(
     planes = place_planes(described, members.pages_of)
     there = np.argwhere(planes.page != MISSING)
     if not there.size:
-        raise ReadError(f"{members.holder}: {described.name or 'an image'}: none of its pages is there")
+        raise NoPagesError(f"{members.holder}: none of the pages of {described.name or 'an image'} is there")
     at = tuple(there[0])
     path = members.path(*planes.files[planes.file[at]]) or ""
     with files.using(path) as file:
         first = file.page(int(planes.page[at]))
-    n_c, samples = described.shape[1], first.samplesperpixel
+    n_c, samples = described.shape[1], max(1, first.samplesperpixel)
     if set(described.samples) == {samples} or n_c % samples:
         return described, planes, first
-    described = replace(described, samples=(samples,) * (n_c // samples))
+    counts = (samples,) * (n_c // samples)
+    nameless = channels((), counts)
+    known = [a if a != Channel() else b for a, b in zip(described.channels, nameless, strict=True)]
+    described = replace(described, samples=counts, channels=tuple(known))
     return described, place_planes(described, members.pages_of), first
 
 
@@ -266,23 +303,28 @@ def _lower(stack: Stack, files: TiffFiles, paths: tuple[str, ...]) -> list[Stack
     return [replace(stack, pages=replace(stack.pages, sub=sub)) for sub in range(count)]
 
 
-def _channels(described: OmeImage, count: int) -> tuple[Channel, ...]:
+def _channels(described: OmeImage, pixels: TiffPixels) -> tuple[Channel, ...]:
     """Return the channels as described, or without description where there are others than are described."""
+    count, samples = pixels.shape[1], pixels.samples
     if len(described.channels) == count:
         return described.channels
-    return (Channel(),) * count
+    return channels((), (samples,) * (count // samples))
 
 
-def _compare(described: OmeImage, pixels: TiffPixels, warnings: list[str]) -> None:
-    """Say where the OME-XML contradicts the pages, which are believed."""
-    y, x = pixels.shape[3:]
-    if (y, x) != tuple(described.shape[3:]):
-        stated = f"{described.shape[3]} x {described.shape[4]}"
-        warnings.append(f"OME-XML states {stated} pixels (y, x), the pages have {y} x {x}, which are taken")
+def _compare(described: OmeImage, pixels: TiffPixels, warnings: list[str], *, sizes: int) -> None:
+    """Say where the OME-XML contradicts the pages, which are believed; of sizes, so many of the last."""
+    every = list(zip("tczyx", described.shape, pixels.shape, strict=True))[-sizes:]
+    if wrong := [(f"{axis} {a}", f"{axis} {b}") for axis, a, b in every if a != b]:
+        stated, found = map(", ".join, zip(*wrong, strict=True))
+        warnings.append(f"OME-XML states {stated}, the pages have {found}, which is taken")
     if described.dtype not in (pixels.dtype.name, "bool"):
         warnings.append(
             f"OME-XML states {described.dtype} pixels, the pages have {pixels.dtype.name}, which are taken"
         )
+
+
+class NoPagesError(ReadError):
+    """None of the pages of an image is there."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -34,7 +34,7 @@ __all__ = [
     "place_planes",
 ]
 
-MAX_PLANES = 10**8
+MAX_PLANES = 10**7
 """Planes that an image may state; more is a damaged document, and a table of them would fill the memory."""
 
 ORDERS = frozenset({"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"})

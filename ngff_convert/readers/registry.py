@@ -82,7 +82,7 @@ def pick(path: str, name: str | None = None) -> Reader:
     able.sort(key=lambda reader: not path.lower().endswith(tuple(reader.suffixes)))
     if not able and several:
         raise UnsupportedInput(
-            f"{path}: is a folder or a pattern of names in which no reader finds what it knows; "
+            f"{path}: is a folder, or a pattern of names, in which no reader finds what it knows; "
             "`ngff-convert formats` lists what can be read"
         )
     if not able:
@@ -95,7 +95,7 @@ def pick(path: str, name: str | None = None) -> Reader:
 
 def _is_folder_or_pattern(path: str) -> bool:
     place = Path(path)
-    return place.is_dir() or ("{" in path and not os.path.lexists(place))
+    return place.is_dir() or (not {"{", "*"}.isdisjoint(path) and not os.path.lexists(place))
 
 
 def _recognises(reader: Reader, path: str, head: bytes) -> bool:

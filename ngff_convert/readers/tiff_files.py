@@ -7,6 +7,7 @@ logger of a library.
 from __future__ import annotations
 
 import logging
+import os
 import struct
 import threading
 from contextlib import contextmanager
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING
 import tifffile
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+from ngff_convert.readers.contract import HEAD_BYTES
 from ngff_convert.readers.open_files import FilePool, OpenFile
+from ngff_convert.readers.tiff_head import is_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,9 +86,9 @@ class TiffHandle(OpenFile):
         with logged([]):
             try:
                 self.tiff = tifffile.TiffFile(self.path)
-            except tifffile.TiffFileError as error:
-                raise UnsupportedInput(f"{self.path}: not a TIFF file: {error}") from error
             except TIFF_ERRORS as error:
+                if not is_tiff(os.pread(self.descriptor, HEAD_BYTES, 0)):
+                    raise UnsupportedInput(f"{self.path}: not a TIFF file: {error}") from error
                 raise ReadError(f"{self.path}: a damaged TIFF file: {error}; copy it again") from error
 
     def close(self) -> None:
@@ -122,6 +125,21 @@ class TiffHandle(OpenFile):
         """Return the length of the chain of pages."""
         with self.lock, logged([]), damage_named(self.path):
             return len(self.tiff.pages)
+
+    def ends_early(self) -> bool:
+        """Whether the chain of pages leads on to where none can be read, as that of a truncated file does."""
+        with self.lock, logged([]), damage_named(self.path):
+            form, pages = self.tiff.tiff, self.tiff.pages
+            last = pages.get(len(pages) - 1, aspage=True).offset
+            (n_tags,) = struct.unpack(form.tagnoformat, self._bytes_at(last, form.tagnosize))
+            end = last + form.tagnosize + n_tags * form.tagsize
+            (following,) = struct.unpack(form.offsetformat, self._bytes_at(end, form.offsetsize))
+            return bool(following)
+
+    def _bytes_at(self, offset: int, count: int) -> bytes:
+        buffer = bytearray(count)
+        self.read_into(offset, buffer)
+        return bytes(buffer)
 
 
 def page_words(index: int, sub: int | None = None) -> str:

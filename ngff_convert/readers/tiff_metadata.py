@@ -196,10 +196,13 @@ def _channels(
             merged = [_filled(old, new) for old, new in zip(merged, spread, strict=True)]
         elif n:
             warnings.append(f"{n} channels are described, the image has {sizes.c}: their names are not used")
-    for m, sample in enumerate(sample_channels(page) * sizes.planes if sizes.samples > 1 else ()):
-        if m < sizes.c and sizes.samples == len(sample_channels(page)):
-            plane = planes[m // sizes.samples] or str(m // sizes.samples + 1)
-            name = f"{plane} {sample.name}" if sizes.planes > 1 and sample.name else sample.name
+    samples = sample_channels(page) if sizes.samples > 1 else ()
+    if len(samples) == sizes.samples:
+        for m in range(sizes.c):
+            at, sample = m // sizes.samples, samples[m % sizes.samples]
+            name = (
+                f"{planes[at] or at + 1} {sample.name}" if sizes.planes > 1 and sample.name else sample.name
+            )
             merged[m] = _filled(merged[m], replace(sample, name=name))
     color = palette_color(page, warnings)
     if page.photometric == _MIN_IS_WHITE:

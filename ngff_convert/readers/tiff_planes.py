@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from ngff_convert.readers.stored_bytes import Bytes
     from ngff_convert.readers.tiff_files import TiffHandle
 
+DESCRIPTION_BYTES = 4000
+"""What a described page takes besides its tables; most of it is tifffile's function, measured."""
+
 HIGHEST_RATIO = 1 << 20
 """A strip or tile that would be so many times larger than what is stored is damaged; Zstandard and LZMA make
 some 30,000 : 1 of zeros, run lengths 64 : 1."""
+
+JPEGS = (6, 7, 33007, 34892)
+"""Compressions that restore pixels of which colours are stored at a lower resolution."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,22 +91,22 @@ class Page:
     sizes: NDArray[np.int64]
     rows: Contiguous | None
     decode: Callable[..., Any]
-    tables: dict[str, Any]
+    tables: dict[str, bytes]
     fill: float
     compression: str
 
     @property
     def chunks(self) -> tuple[int, int, int, int]:
         """What is decoded together, (sample, z, y, x): a strip or tile, or one row."""
-        _, z, y, x = self.shape
         if self.rows is not None:
-            return (self.interleaved, 1, 1, x)
-        return (self.interleaved, min(z, self.tile[0]), min(y, self.tile[1]), min(x, self.tile[2]))
+            return (self.interleaved, 1, 1, self.shape[-1])
+        return (self.interleaved, *self.tile)
 
     @property
     def nbytes(self) -> int:
         """Memory that this description takes."""
-        return 1000 + self.offsets.nbytes + self.sizes.nbytes + len(self.tables.get("jpegtables") or b"")
+        tables = sum(len(table) for table in self.tables.values())
+        return DESCRIPTION_BYTES + self.offsets.nbytes + self.sizes.nbytes + tables
 
     def moved(self, planes: int) -> Page:
         """Return the page that lies so many of this one's sizes after it."""
@@ -128,9 +134,9 @@ def describe_page(page: tifffile.TiffPage, where: str) -> Page:
     """
     _refuse_unsupported(page, where)
     separate, depth, length, width, interleaved = page.shaped
-    tile = (
-        (page.tiledepth, page.tilelength, page.tilewidth) if page.is_tiled else (1, page.rowsperstrip, width)
-    )
+    tile = (1, min(page.rowsperstrip, length), width)
+    if page.is_tiled:
+        tile = (page.tiledepth, page.tilelength, page.tilewidth)
     if min(page.shaped) < 1 or min(tile) < 1:
         raise ReadError(f"{where}: holds no pixels: its size is {length} x {width} (y, x)")
     grid = _grid(page.shaped, tile)
@@ -143,7 +149,9 @@ def describe_page(page: tifffile.TiffPage, where: str) -> Page:
     dtype = np.dtype(page.dtype)
     stored_as = np.dtype(page.parent.byteorder + dtype.char)
     rows = None
-    if page.is_contiguous and dtype.kind in "iuf" and page.bitspersample == 8 * dtype.itemsize:
+    # tifffile's "final" excludes predictors and turned bits. One strip at offset 0 was never written.
+    as_stored = page.is_final and offsets[0] > 0
+    if as_stored and dtype.kind in "iuf" and page.bitspersample == 8 * dtype.itemsize:
         rows = Contiguous(where, int(offsets[0]), (separate, depth, length, width * interleaved), stored_as)
     return Page(
         where=where,
@@ -156,7 +164,7 @@ def describe_page(page: tifffile.TiffPage, where: str) -> Page:
         sizes=sizes,
         rows=rows,
         decode=page.decode,
-        tables={"jpegtables": page.jpegtables, "jpegheader": page.jpegheader},
+        tables=_tables(page),
         fill=page.nodata,
         compression=_compression(page),
     )
@@ -176,6 +184,21 @@ def _refuse_unsupported(page: tifffile.TiffPage, where: str) -> None:
             tifffile.TIFF.DECOMPRESSORS[page.compression]
         except KeyError as error:
             raise UnsupportedInput(f"{where}: compression {page.compression} is not supported") from error
+    if page.predictor != 1 and page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
+        try:
+            tifffile.TIFF.UNPREDICTORS[page.predictor]
+        except KeyError as error:
+            raise UnsupportedInput(f"{where}: predictor {page.predictor} is not supported") from error
+    if page.is_subsampled and (page.planarconfig == 2 or page.compression not in JPEGS):
+        raise UnsupportedInput(
+            f"{where}: colours at a lower resolution than brightness (YCbCr), which only JPEG may have here"
+        )
+
+
+def _tables(page: tifffile.TiffPage) -> dict[str, bytes]:
+    """Return what JPEG strips and tiles share, by the names that tifffile's decoder gives it."""
+    found = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader}
+    return {name: table for name, table in found.items() if isinstance(table, bytes)}
 
 
 def _compression(page: tifffile.TiffPage) -> str:
@@ -303,9 +326,8 @@ def _place(
     n_bytes = prod(page.tile) * page.interleaved * page.dtype.itemsize
     if n_bytes > max(segment.size, 1) * HIGHEST_RATIO:
         raise ReadError(f"{_where(page, segment)} cannot hold {n_bytes} bytes; copy the file again")
-    tables = {key: value for key, value in page.tables.items() if value is not None}
     try:
-        decoded, corner, _ = page.decode(stored, segment.number, **tables)
+        decoded, corner, _ = page.decode(stored, segment.number, **page.tables)
     except TIFF_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ReadError(f"{_where(page, segment)} is damaged: {reason}; copy the file again") from error

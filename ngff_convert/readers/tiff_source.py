@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,18 @@ from ngff_convert.readers.tiff_axes import asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
 from ngff_convert.readers.tiff_metadata import describe
 from ngff_convert.readers.tiff_pixels import make_pixels
-from ngff_convert.readers.tiff_stacks import native_levels, stack_of
+from ngff_convert.readers.tiff_stacks import every_series, native_levels, stack_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from ngff_convert.readers.contract import Reading
 
 ORIENTATION = 274
+
+_TRUNCATED = re.compile(r"invalid page offset|TiffTag 270 .*invalid value offset")
+"""What tifffile says of pages, and of a description, that should be beyond the end of the file."""
 
 
 class TiffSource:
@@ -44,6 +48,7 @@ class TiffSource:
             with self._files.using(path):  # refuses what is no TIFF
                 pass
             self.images = read_images(path, self._files, reading, self.warnings)
+            self.missing = truncation(path, self.warnings)
         except BaseException:  # whatever it is, nobody else can close the files
             self._files.close()
             raise
@@ -55,6 +60,13 @@ class TiffSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         self._files.close()
+
+
+def truncation(path: str, warnings: Sequence[str]) -> tuple[str, ...]:
+    """Return a line where what was said of a file, on reading its structure, tells that its end is gone."""
+    if any(map(_TRUNCATED.search, warnings)):
+        return (f"{path} ends before all of its pages, as if truncated",)
+    return ()
 
 
 def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[str]) -> list[Image]:
@@ -73,7 +85,7 @@ def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[st
     refused: list[UnsupportedInput] = []
     # A file object of its own, because tifffile keeps every page of a series for as long as that is open.
     with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
-        every = [series for series in tif.series if prod(series.shape)]
+        every = every_series(tif)
         if len(every) < len(tif.series):
             warnings.append("pages without pixels are left out")
         for number, series in enumerate(every):
@@ -83,7 +95,13 @@ def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[st
             except UnsupportedInput as error:
                 refused.append(error)
     if not images:
-        raise refused[0] if refused else ReadError(f"{path}: a TIFF file without a page that has pixels")
+        raise (
+            refused[0]
+            if refused
+            else ReadError(
+                f"{path}: a TIFF file without a page that has pixels, as a truncated one is; copy it again"
+            )
+        )
     warnings += [f"left out: {error}" for error in refused]
     return images
 
@@ -100,6 +118,9 @@ def _series_images(
     lower = [stack_of(level) for level in series.levels[1:]]
     if series.transform is not None:
         warnings.append("pixels are the stored values, not on the scale that the file states for display")
+    if reading.axes is None and set(stack.axes.letters) & set("YX"):
+        stated = series.get_axes(squeeze=True)
+        warnings.append(f"axes {stated}, as the file has them, are not those of pages: rows are taken as y")
     paths = (str(Path(tif.filehandle.path)),)
     every = grids(asked(stack.axes, reading, where))
     images = []

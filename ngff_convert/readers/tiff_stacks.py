@@ -59,6 +59,13 @@ class Stack:
         return Stack(axes, Pages(np.repeat(file, each), page, self.pages.sub, plane))
 
 
+def every_series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """Return the series of pages that tifffile finds in a file, but for those without pixels."""
+    # Counting the pages finds a chain that leads back into itself, which tifffile would follow for ever.
+    len(tif.pages)
+    return [series for series in tif.series if prod(series.shape)]
+
+
 def stack_of(series: tifffile.TiffPageSeries) -> Stack:
     """Return the pages of a series that tifffile found in one file."""
     axes, shape = series.get_axes(squeeze=True), series.get_shape(squeeze=True)
@@ -66,6 +73,10 @@ def stack_of(series: tifffile.TiffPageSeries) -> Stack:
     outer = len(shape) - len(key.shape)
     n_pages = prod(shape) // prod(key.shape)
     one_piece = n_pages > 1 and series.dataoffset is not None
+    apart = _imagej_pages_apart(series, key) if one_piece else 0
+    if apart:
+        page_axes = PageAxes(axes[:outer], shape[:outer]) if apart == n_pages else PageAxes("Q", (apart,))
+        return Stack(page_axes, Pages(np.zeros(apart, np.int32), np.arange(apart)))
     if outer >= 0 and shape[outer:] == key.shape and (one_piece or len(series) == n_pages):
         page_axes = PageAxes(axes[:outer], shape[:outer])
     else:  # the file claims other numbers than its pages have: the pages are what is there
@@ -80,6 +91,22 @@ def stack_of(series: tifffile.TiffPageSeries) -> Stack:
     pages = [series[number] for number in range(n_pages)]
     page = np.array([MISSING if page is None else page.treeindex[0] for page in pages], np.int64)
     return Stack(page_axes, Pages(file, page, sub, placed=_placed(series, pages)))
+
+
+def _imagej_pages_apart(series: tifffile.TiffPageSeries, key: tifffile.TiffPage) -> int:
+    """Return how many pages there are where they do not follow one another as ImageJ's do; else 0.
+
+    tifffile takes them to, if only there is room for all before the second page's tags. Of two pages that
+    another program copied there always is: the second one's own pixels are there.
+    """
+    chain = key.parent.pages
+    if series.kind != "imagej" or not chain.is_multipage:
+        return 0
+    second = chain.get(1, aspage=True)
+    if second.shaped != key.shaped or second.dtype != key.dtype:
+        return 0
+    follows = second.dataoffsets[0] == key.dataoffsets[0] + key.nbytes
+    return 0 if follows else len(chain)
 
 
 def _placed(
