@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from ngff_convert import plan
+from ngff_convert.cli import main
 from ngff_convert.readers import stored_bytes
 from ngff_convert.testing import write_ims
 
@@ -55,13 +57,47 @@ def test_the_budget_is_kept(
     tmp_path: Path, shape: tuple[int, ...], chunks: tuple[int, int, int], words: str, budget: int
 ) -> None:
     write_ims(tmp_path / "in.ims", noise(*shape), chunks=chunks, filters=NO_FILTERS)
-    arguments = [str(tmp_path / "in.ims"), str(tmp_path / "out"), *words.split()]
-    arguments += ["--memory", f"{budget}MiB", "--workers", "2", "--quiet"]
+    assert_within(budget, tmp_path / "in.ims", tmp_path / "out", *words.split())
+
+
+def assert_within(budget: int, source: Path, target: Path, *words: str) -> None:
+    arguments = [str(source), str(target), *words, "--memory", f"{budget}MiB", "--workers", "2", "--quiet"]
     command = [sys.executable, "-c", PROGRAM, *arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     peak = int(result.stdout) * 1024
     assert peak <= budget * MIB + INTERPRETER_BYTES, f"{peak / MIB:.0f} MiB"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(
+    ("shape", "settings", "budget"),
+    [
+        ((20, 2300, 2300), {"compression": "zlib", "rowsperstrip": 2300}, 300),
+        ((1, 9000, 9000), {"rowsperstrip": 9000}, 120),
+        ((64, 1024, 1024), {"imagej": True}, 200),
+        ((16, 1500, 1500), {"tile": (256, 256), "compression": "zstd", "predictor": True}, 150),
+        ((4, 1500, 1500, 3), {"tile": (512, 512), "compression": "zlib", "photometric": "rgb"}, 200),
+        ((300, 200, 200), {"rowsperstrip": 1, "compression": "lzw"}, 120),
+    ],
+    ids=["a strip a page", "one raw strip", "ImageJ", "tiles", "RGB tiles", "a strip a row"],
+)
+def test_the_budget_is_kept_with_tiff(
+    tmp_path: Path, shape: tuple[int, ...], settings: dict[str, Any], budget: int
+) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", noise(*shape), **{"photometric": "minisblack", **settings})
+    assert_within(budget, tmp_path / "in.tif", tmp_path / "out")
+
+
+def test_more_than_the_memory_is_refused_with_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One strip of 200 MB, which has to be decoded whole."""
+    pixels = np.zeros((10000, 10000), np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", pixels, compression="zlib", rowsperstrip=10000)
+    assert main([str(tmp_path / "in.tif"), str(tmp_path / "out"), "--memory", "300MiB"]) == 7
+    assert "the source's chunks of 191 MiB are decoded whole" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_plan_counts_what_the_reader_takes() -> None:

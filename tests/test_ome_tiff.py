@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from time import process_time
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 READER = OmeTiffReader()
 UPSIDE_DOWN = (274, 3, 1, 4, True)
 RGB = [Channel("red", "FF0000"), Channel("green", "00FF00"), Channel("blue", "0000FF")]
+PHOTO = [replace(channel, window=(0, 255)) for channel in RGB]
 OWN_STRUCTURE = "the structure of the TIFF itself is used, not its OME-XML: "
 
 
@@ -154,7 +156,7 @@ def test_what_is_said_of_real_files() -> None:
         assert source.images[0].pixels.dtype.isnative
     for name in ("bf_rgb", "cells"):
         with opened(data_file(f"ometiff/{name}.ome.tif")) as source:
-            assert list(source.images[0].channels) == RGB
+            assert list(source.images[0].channels) == PHOTO
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -356,7 +358,7 @@ def test_samples_are_channels(tmp_path: Path, planar: bool, shape: tuple[int, in
     config = {"photometric": "rgb", "planarconfig": "separate" if planar else "contig"}
     path = write(tmp_path / "a.ome.tif", rgb_pages(pixels, planar=planar), xml, **config)
     found = assert_clean(path, pixels)
-    assert list(found.channels[:3]) == RGB
+    assert list(found.channels[:3]) == PHOTO
     assert [c.name for c in found.channels[3:]] == [f"second {c.name}" for c in RGB][: shape[1] - 3]
     assert found.ome is not None
     check_reader(READER, str(path))
@@ -370,7 +372,7 @@ def test_pages_know_how_many_samples_they_have(tmp_path: Path, name: str | None)
     xml = document(image(pixels, inner, DimensionOrder="XYCZT"))
     path = write(tmp_path / "a.ome.tif", rgb_pages(pixels, planar=False), xml, photometric="rgb")
     found = assert_clean(path, pixels)
-    assert list(found.channels) == ([Channel("dye", "FFFFFF")] * 3 if name else RGB)
+    assert list(found.channels) == ([Channel("dye", "FFFFFF")] * 3 if name else PHOTO)
     inner = channel(SamplesPerPixel=3) + "<TiffData/>"
     path = write(tmp_path / "b.ome.tif", pages_of(pixels), document(image(pixels, inner)))
     assert list(assert_clean(path, pixels).channels) == RGB
@@ -382,7 +384,7 @@ def test_colours_that_the_document_does_not_know_of(tmp_path: Path) -> None:
     path = write(tmp_path / "a.ome.tif", rgb_pages(pixels, planar=False), xml, photometric="rgb")
     found, block, warnings = read(path)
     np.testing.assert_array_equal(block, pixels)
-    assert list(found.channels) == RGB
+    assert list(found.channels) == PHOTO
     assert found.ome is None
     assert warnings == ["OME-XML states c 1, the pages have c 3, which is taken"]
 

@@ -332,3 +332,14 @@ def test_a_damaged_tile_leaves_no_output(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"a\.tif: page 0: strip or tile 4 .* is damaged"):
         convert(path, tmp_path / "out.ome.zarr")
     assert not (tmp_path / "out.ome.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "window"), [("uint8", (0, 255)), ("uint16", None)], ids=["a photograph", "16 bits"]
+)
+def test_photographs_keep_their_colors(tmp_path: Path, dtype: str, window: tuple[int, int] | None) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", coded_pixels((20, 30, 4), dtype), photometric="rgb", extrasamples=[2]
+    )
+    with READER.open(str(tmp_path / "a.tif")) as source:
+        assert [channel.window for channel in source.images[0].channels] == [window] * 3 + [None]

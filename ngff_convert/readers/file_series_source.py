@@ -24,7 +24,7 @@ from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, named, overru
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
 from ngff_convert.readers.tiff_head import holds_ome_xml
 from ngff_convert.readers.tiff_metadata import Described, describe
-from ngff_convert.readers.tiff_pixels import make_pixels
+from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
 from ngff_convert.readers.tiff_source import orientation
 from ngff_convert.readers.tiff_stacks import Stack, every_series, native_levels, stack_of
 
@@ -251,7 +251,7 @@ def _images(
         image = Image(
             name=name if len(found) == 1 else f"{name} {number}",
             pixels=pixels,
-            channels=_channels(files_grid, own, pixels.shape[1]),
+            channels=true_colors(_channels(files_grid, own, pixels.shape[1]), pixels),
             calibration=described.calibration,
             time_stamps=described.time_stamps if same_t else (),
             native_levels=native_levels(every[1:], grid, files, paths, pixels, warnings),

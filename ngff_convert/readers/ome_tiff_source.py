@@ -20,7 +20,7 @@ from ngff_convert.readers.tiff_axes import PageAxes, asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles
 from ngff_convert.readers.tiff_head import is_tiff
 from ngff_convert.readers.tiff_metadata import Described
-from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels
+from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels, true_colors
 from ngff_convert.readers.tiff_source import orientation, read_images, truncation
 from ngff_convert.readers.tiff_stacks import Stack, native_levels
 
@@ -250,7 +250,7 @@ def _image(
     image = Image(
         name=described.name,
         pixels=pixels,
-        channels=_channels(described, pixels),
+        channels=true_colors(_channels(described, pixels), pixels),
         calibration=described.calibration,
         time_stamps=described.time_stamps if as_described else (),
         native_levels=native_levels(_lower(stack, files, paths), grid, files, paths, pixels, warnings),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, Shape
+    from ngff_convert.model import Box, Channel, Shape
     from ngff_convert.readers.tiff_files import TiffFiles, TiffHandle
+
+PRIMARIES = ("FF0000", "00FF00", "0000FF")
 
 MISSING = -1
 """In place of a page's number: the page is not there, and reads as 0."""
@@ -164,6 +166,16 @@ def _parts(start: int, stop: int, size: int) -> Iterator[tuple[int, int, int]]:
         count = min(size - first, stop - start)
         yield number, first, count
         start += count
+
+
+def true_colors(channels: Sequence[Channel], pixels: TiffPixels) -> tuple[Channel, ...]:
+    """Return the channels of a photograph, red, green and blue of 8 bits, to be shown over all their range.
+
+    Windows that fit each channel by itself would tint what is white.
+    """
+    if pixels.samples < len(PRIMARIES) or pixels.dtype != np.uint8:
+        return tuple(channels)
+    return tuple(replace(c, window=(0, 255)) if c.color in PRIMARIES else c for c in channels)
 
 
 def make_pixels(

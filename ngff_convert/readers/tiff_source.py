@@ -14,7 +14,7 @@ from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
 from ngff_convert.readers.tiff_metadata import describe
-from ngff_convert.readers.tiff_pixels import make_pixels
+from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
 from ngff_convert.readers.tiff_stacks import every_series, native_levels, stack_of
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _series_images(
         image = Image(
             name=described.name if len(every) == 1 else f"{described.name} {number}".strip(),
             pixels=pixels,
-            channels=described.channels,
+            channels=true_colors(described.channels, pixels),
             calibration=described.calibration,
             time_stamps=described.time_stamps,
             native_levels=native_levels(lower, grid, files, paths, pixels, warnings),
