@@ -19,6 +19,7 @@ from ngff_convert.readers.contract import read_head
 from ngff_convert.readers.file_names import channel_names, gaps_in_words
 from ngff_convert.readers.file_patterns import shown
 from ngff_convert.readers.ome_tiff_source import alone_in
+from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, named, overruled
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
@@ -30,7 +31,6 @@ from ngff_convert.readers.tiff_stacks import Stack, every_series, native_levels,
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -127,7 +127,7 @@ def by_order(names: Sequence[str]) -> FileGrid:
     )
 
 
-class FileSeriesSource:
+class FileSeriesSource(PooledSource[TiffFiles]):
     """An open series of files.
 
     Parameters
@@ -142,12 +142,11 @@ class FileSeriesSource:
 
     def __init__(self, name: str, grid: FileGrid, reading: Reading) -> None:
         folder = str(Path.cwd())
-        self.paths = [os.path.join(folder, name) for name in grid.names]  # noqa: PTH118 - there are many
-        self.images: list[Image] = []
-        self.warnings = list(grid.notes)
-        self.missing = list(grid.missing)
-        self._files = TiffFiles()
-        try:
+        paths = (os.path.join(folder, name) for name in grid.names)  # noqa: PTH118 - there are many
+        super().__init__(TiffFiles(), paths)
+        self.warnings += grid.notes
+        self.missing += grid.missing
+        with self.opening():
             with self._files.using(self.paths[0]):  # refuses what is no TIFF
                 pass
             first = _first(self.paths[0], self._files, grid, reading, self.warnings)
@@ -156,17 +155,6 @@ class FileSeriesSource:
             every = [_first(self.paths[n], self._files, grid, reading, []) for n in grid.of_channel]
             own = [one.described.channels for one in every or [first]]
             self.images = _images(name, self.paths, grid, first, own, self._files, self.warnings)
-        except BaseException:  # whatever it is, nobody else can close the files
-            self._files.close()
-            raise
-
-    def __enter__(self) -> FileSeriesSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self._files.close()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -36,10 +36,9 @@ from ngff_convert.readers.imaris_metadata import (
     true_size,
 )
 from ngff_convert.readers.native_levels import native_level
+from ngff_convert.readers.open_files import PooledSource
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, NativeLevel, Shape
@@ -103,16 +102,12 @@ class ImarisPixels(LazyPixels):
         return storage
 
 
-class ImarisSource:
+class ImarisSource(PooledSource[Hdf5Files]):
     """An open Imaris file."""
 
     def __init__(self, path: str) -> None:
-        self.images: list[Image] = []
-        self.warnings: list[str] = []
-        self.paths = [path]
-        self.missing: tuple[str, ...] = ()
-        self._files = Hdf5Files()
-        try:
+        super().__init__(Hdf5Files(), [path])
+        with self.opening():
             groups = list_images(self._files, path)
             if not groups:
                 raise UnsupportedInput(
@@ -125,17 +120,6 @@ class ImarisSource:
                 self.images.append(_image(self._files, path, group, noted))
                 prefix = f"{group.name}: " if len(groups) > 1 else ""
                 self.warnings += [prefix + line for line in noted]
-        except BaseException:  # whatever it is, nobody else can close the files
-            self._files.close()
-            raise
-
-    def __enter__(self) -> ImarisSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self._files.close()
 
 
 def _image(files: Hdf5Files, path: str, group: ImageGroup, warnings: list[str]) -> Image:

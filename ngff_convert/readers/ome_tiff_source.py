@@ -15,6 +15,7 @@ from ngff_convert.readers.contract import read_head
 from ngff_convert.readers.ome_metadata import channels
 from ngff_convert.readers.ome_planes import gaps_in_words, place_planes
 from ngff_convert.readers.ome_xml import parse
+from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import PageAxes, asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles
@@ -26,7 +27,6 @@ from ngff_convert.readers.tiff_stacks import Stack, native_levels
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     import tifffile
 
@@ -43,28 +43,13 @@ MAX_NAMED = 10
 """Files that a message names before it only counts."""
 
 
-class OmeTiffSource:
+class OmeTiffSource(PooledSource[TiffFiles]):
     """An open OME-TIFF, with the other files of its set."""
 
     def __init__(self, path: str, reading: Reading) -> None:
-        self.images: list[Image] = []
-        self.warnings: list[str] = []
-        self.paths: list[str] = [path]
-        self.missing: list[str] = []
-        self._files = TiffFiles()
-        try:
+        super().__init__(TiffFiles(), [path])
+        with self.opening():
             self._read(path, reading)
-        except BaseException:  # whatever it is, nobody else can close the files
-            self._files.close()
-            raise
-
-    def __enter__(self) -> OmeTiffSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self._files.close()
 
     def _read(self, path: str, reading: Reading) -> None:
         try:

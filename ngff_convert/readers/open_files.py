@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.contract import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from types import TracebackType
+
+    from ngff_convert.model import Image
 
 MAX_OPEN_FILES = 64
 """A time series may be one file a time point; a process may usually open 1024 files."""
@@ -95,7 +99,7 @@ class Cache:
             return entries[key][0]
 
 
-class FilePool(Generic[F]):
+class FilePool(ABC, Generic[F]):
     """The files that one source reads; pickles as a name, so that one process has one of it.
 
     A pixel array refers to it and to paths, never to an open file. Unpickled in the process it came from, it
@@ -117,9 +121,9 @@ class FilePool(Generic[F]):
     def __del__(self) -> None:
         self.close()
 
+    @abstractmethod
     def open_file(self, path: str) -> F:
         """Open a file of the format; raises what `using` does."""
-        raise NotImplementedError
 
     @contextmanager
     def using(self, path: str) -> Iterator[F]:
@@ -160,6 +164,43 @@ class FilePool(Generic[F]):
             if len(self._open) <= keep:
                 return
             self._open.pop(path).close()
+
+
+P = TypeVar("P", bound="FilePool[Any]")
+
+
+class PooledSource(Generic[P]):
+    """A `contract.Source` whose files are in a pool, which it closes.
+
+    Attributes
+    ----------
+    images, warnings, paths, missing
+        As a source has them; whoever derives from this fills them in, within `opening`.
+    """
+
+    def __init__(self, files: P, paths: Iterable[str]) -> None:
+        self._files = files
+        self.images: list[Image] = []
+        self.warnings: list[str] = []
+        self.paths = list(paths)
+        self.missing: list[str] = []
+
+    @contextmanager
+    def opening(self) -> Iterator[None]:
+        """Close the files where the block fails: nobody else can."""
+        try:
+            yield
+        except BaseException:  # whatever it is
+            self._files.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        self._files.close()
 
 
 _LIVE: WeakValueDictionary[bytes, FilePool[Any]] = WeakValueDictionary()

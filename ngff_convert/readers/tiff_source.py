@@ -10,6 +10,7 @@ import tifffile
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
+from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import asked, grids
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
@@ -19,7 +20,6 @@ from ngff_convert.readers.tiff_stacks import every_series, native_levels, stack_
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from ngff_convert.readers.contract import Reading
 
@@ -29,7 +29,7 @@ _TRUNCATED = re.compile(r"invalid page offset|TiffTag 270 .*invalid value offset
 """What tifffile says of pages, and of a description, that should be beyond the end of the file."""
 
 
-class TiffSource:
+class TiffSource(PooledSource[TiffFiles]):
     """An open TIFF file.
 
     Attributes
@@ -39,27 +39,12 @@ class TiffSource:
     """
 
     def __init__(self, path: str, reading: Reading) -> None:
-        self.images: list[Image] = []
-        self.warnings: list[str] = []
-        self.paths = (path,)
-        self.missing: tuple[str, ...] = ()
-        self._files = TiffFiles()
-        try:
+        super().__init__(TiffFiles(), [path])
+        with self.opening():
             with self._files.using(path):  # refuses what is no TIFF
                 pass
             self.images = read_images(path, self._files, reading, self.warnings)
-            self.missing = truncation(path, self.warnings)
-        except BaseException:  # whatever it is, nobody else can close the files
-            self._files.close()
-            raise
-
-    def __enter__(self) -> TiffSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
-    ) -> None:
-        self._files.close()
+            self.missing += truncation(path, self.warnings)
 
 
 def truncation(path: str, warnings: Sequence[str]) -> tuple[str, ...]:
