@@ -13,6 +13,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tifffile
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
@@ -42,7 +43,8 @@ TIFF_ERRORS = (
 def damage_named(where: str) -> Iterator[None]:
     """Turn what tifffile raises in the block into a `ReadError` that says where."""
     try:
-        yield
+        with np.errstate(all="ignore"):  # absurd tags overflow, and numpy would say so on the terminal
+            yield
     except ConversionError:
         raise
     except TIFF_ERRORS as error:
