@@ -162,12 +162,12 @@ _INPUT = cloup.option_group(
     "Input, where it does not tell itself",
     _option(
         "--axes AXES",
-        "What TIFF pages, or the files of an image, are along, slowest first, such as TZCYX.",
+        "Axes of the pages of a TIFF, or of files in order, slowest first: CYX if all are channels, TZCYX.",
         default="what the input says",
     ),
     _option(
         "--shape N,...",
-        "How many there are along each of --axes but y and x; one may be -1.",
+        "Pages along each of --axes but y and x, such as 5,20,3; one may be -1.",
         NUMBERS,
         default="what the input says",
     ),
@@ -226,9 +226,10 @@ def commands() -> None:
     """Convert microscopy files to OME-Zarr (NGFF).
 
     \b
-    ngff-convert IN.ims OUT.ome.zarr      convert a file
-    ngff-convert inspect IN.ims           show what is in it
-    ngff-convert convert --help           all options of a conversion
+    ngff-convert IN.ims OUT.ome.zarr            convert a file
+    ngff-convert 't{t}_z{z}.tif' OUT.ome.zarr   convert many files that are one image
+    ngff-convert inspect IN.tif                 show what is in it
+    ngff-convert convert --help                 all options of a conversion
     """  # noqa: D301 - click's mark for a block is this very character
 
 
@@ -284,7 +285,7 @@ def convert_command(
     if not quiet:
         _print_lines(report_lines(report))
     if report.filled:
-        raise ReadError(f"{source}: not whole: {'; '.join(report.filled)}; {target} has 0 in its place")
+        raise ReadError(f"{source}: not whole: {'; '.join(report.filled)}; {target} is made without that")
 
 
 def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str, str]:
@@ -449,15 +450,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _stopped_by_signals():
             commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
-    except click.ClickException as error:
-        with suppress(OSError):
-            error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
         return error.exit_code
+    except click.ClickException as error:
+        return _failed(_one_line(error), error.exit_code)
     except ConversionError as error:
         return _failed(str(error), error.exit_code)
     except _Stopped as stopped:
         return _failed(str(stopped), 128 + stopped.number)
     return 0
+
+
+def _one_line(error: click.ClickException) -> str:
+    message = " ".join(error.format_message().split())
+    if "unexpected extra argument" in message:
+        return f"{message}; many files that are one image are given as a folder, a quoted pattern, or a list"
+    return f"{message} (ngff-convert --help tells more)" if isinstance(error, click.UsageError) else message
 
 
 def _failed(message: str, exit_code: int) -> int:

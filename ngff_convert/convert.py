@@ -100,11 +100,15 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
             f"--layout single takes one image, but {len(chosen)} are to be written: choose one with --images"
         )
     decided = []
+    some_native = options.pyramid == "native" and any(image.native_levels for image in chosen)
     for number, original in enumerate(chosen):
         image = overrides.apply(original, options)
+        own = options
+        if some_native and not original.native_levels:  # such as the label of a slide
+            own = replace(options, pyramid="build", levels=1)
         if not image.name:
             image = replace(image, name=name if len(chosen) == 1 else f"{name} {number}")
-        decided.append(Decided(image, plan.build(image, options, available), "" if single else str(number)))
+        decided.append(Decided(image, plan.build(image, own, available), "" if single else str(number)))
     return tuple(decided)
 
 
@@ -117,7 +121,7 @@ def name_of(source: str | os.PathLike[str]) -> str:
     ('cells.v2', 'run 7')
     """
     path = Path(source)
-    stem = path.name if path.is_dir() else path.stem
+    stem = path.name if os.path.isdir(path) else path.stem  # noqa: PTH112 - never raises
     return stem.removesuffix(".ome").removesuffix(".companion")
 
 
@@ -125,7 +129,8 @@ def _chosen(images: Sequence[Image], options: Options) -> list[Image]:
     numbers = range(len(images)) if options.images is None else options.images
     outside = [number for number in numbers if not 0 <= number < len(images)]
     if outside or not numbers:
-        raise OptionError(f"--images {outside or ''}: the input has images 0 to {len(images) - 1}")
+        wanted = ",".join(map(str, outside))
+        raise OptionError(f"--images {wanted}: the input has images 0 to {len(images) - 1}")
     return [images[number] for number in numbers]
 
 
@@ -171,13 +176,15 @@ def convert(
     with Target(Path(target), options.overwrite) as place:
         place.check(os.fspath(source))
         with open_with(os.fspath(source), options) as opened:
+            for folder in {os.path.dirname(path) for path in opened.paths}:  # noqa: PTH120 - may be many
+                place.check(folder)
             decided = decide(opened, options, name_of(source))
             story = _Story(observer)
             missing = tuple(opened.missing)
             if missing and options.on_error == "stop":
                 raise ReadError(
                     f"{source}: {'; '.join(missing)}; "
-                    "supply what is missing, or use --on-error fill to write 0 in its place"
+                    "bring what is missing, or use --on-error fill to go on without it"
                 )
             for message in (*opened.warnings, *missing, *_remarks(decided)):
                 story(events.Note(message))

@@ -6,13 +6,12 @@ too, takes 0.4 CPU seconds to import, half of what a small conversion takes.
 
 from __future__ import annotations
 
-import re
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from lxml import etree
 
-from ngff_convert.ome_schema import NAMESPACE
+from ngff_convert.ome_schema import MAX_PLANES, NAMESPACE, legal
 from ngff_convert.omexml_source import carry_on
 from ngff_convert.units import SPACE_SYMBOLS
 from ngff_convert.version import __version__
@@ -28,9 +27,6 @@ ORIGINAL_METADATA = "openmicroscopy.org/OriginalMetadata"
 ORIGIN_LABEL = "centre of the first voxel"
 """Name of the stage label that holds an image's origin."""
 
-MAX_PLANES = 10_000
-"""Time stamps beyond this many are left out here; the multiscales metadata keep them all."""
-
 PIXEL_TYPES = {
     **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
     "float32": "float",
@@ -40,9 +36,6 @@ PIXEL_TYPES = {
 """Types of pixels: numpy's name -> OME's."""
 
 _XSI = "http://www.w3.org/2001/XMLSchema-instance"
-
-# What XML 1.0 cannot hold, not even escaped.
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class PixelTypeError(ValueError):
@@ -148,7 +141,10 @@ def _rgba(color: str) -> int:
 
 
 def _planes(pixels: Any, image: Image) -> None:  # noqa: ANN401
-    """Say when each time point was taken, if no constant step does: one plane a time point."""
+    """Say when each time point was taken, if no constant step does: one plane a time point.
+
+    What is beyond `MAX_PLANES` is left out here; the multiscales metadata keep every time stamp.
+    """
     stamps = image.time_stamps
     if image.calibration.t_s is not None or len(stamps) < 2:
         return
@@ -162,10 +158,10 @@ def _original_metadata(element: Any, annotations: Any, sections: Mapping[str, Ma
     for section, entries in sections.items():
         identifier = f"Annotation:OriginalMetadata:{len(annotations)}"  # lest it be one of the source's own
         annotation = _add(annotations, "MapAnnotation", ID=identifier, Namespace=ORIGINAL_METADATA)
-        _add(annotation, "Description").text = _xml(section)
+        _add(annotation, "Description").text = legal(section)
         value = _add(annotation, "Value")
         for key, text in entries.items():
-            _add(value, "M", K=key).text = _xml(text)
+            _add(value, "M", K=key).text = legal(text)
         _add(element, "AnnotationRef", ID=identifier)
 
 
@@ -186,13 +182,9 @@ def _quantity(name: str, value: float | None, unit: str) -> dict[str, str]:
 
 def _add(parent: Any, name: str, /, **attributes: str | None) -> Any:  # noqa: ANN401
     """Add an element with those attributes that are known."""
-    known = {key: _xml(value) for key, value in attributes.items() if value is not None}
+    known = {key: legal(value) for key, value in attributes.items() if value is not None}
     return etree.SubElement(parent, _tag(name), known)
 
 
 def _tag(name: str) -> str:
     return f"{{{NAMESPACE}}}{name}"
-
-
-def _xml(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)

@@ -297,9 +297,13 @@ def _step(request: _Request, native: bool, read: int, written: tuple[int, ...]) 
     factors = tuple(_ratio(request.levels[k].factor, base) for k in written)
     shape = request.levels[read].shape
     shards = request.shards if native and request.shards else request.chunks
+    # Samples of one pixel are decoded together, whoever wants one of them.
+    together = request.pixels(read).chunks[:2] if native else (1, 1)
     region = tuple(
-        min(n, lcm(shard, *(chunk * f[axis] for f in factors)))
-        for axis, (n, chunk, shard) in enumerate(zip(shape, request.chunks, shards, strict=True))
+        min(n, lcm(shard, one, *(chunk * f[axis] for f in factors)))
+        for axis, (n, chunk, shard, one) in enumerate(
+            zip(shape, request.chunks, shards, (*together, 1, 1, 1), strict=True)
+        )
     )
     return _measured(request, Pass(native, read, shape, written, factors, region, 0, 0.0))
 

@@ -293,7 +293,7 @@ def test_help_is_in_groups_and_names_defaults() -> None:
         assert words in text
     short = run("--help").stdout
     assert "Exit codes:" in short
-    assert "  ngff-convert inspect IN.ims           show what is in it\n" in short
+    assert "  ngff-convert inspect IN.tif                 show what is in it\n" in short
 
 
 # -- errors ------------------------------------------------------------------------------------------------
@@ -526,7 +526,7 @@ def test_many_files_become_one_image(tmp_path: Path, words: list[str]) -> None:
 
 def test_gaps_are_shown_before_they_stop_a_conversion_or_are_filled(tmp_path: Path) -> None:
     pixels = write_files(tmp_path / "in", without="scan_t1_GFP_z2.tif")
-    gap = "1 of 12 files is missing: t=1 c=GFP z=2"
+    gap = "1 of 12 files is missing: t 1, c GFP, z 2"
     shown = run("inspect", "in", cwd=tmp_path).stdout.splitlines()
     assert shown[1] == f"note: file names are read as in/{PATTERN}: t 0 1, c DAPI GFP, z 0 1 2"
     assert shown[2] == f"note: {gap}"
@@ -538,13 +538,13 @@ def test_gaps_are_shown_before_they_stop_a_conversion_or_are_filled(tmp_path: Pa
     stopped = run("in", "out", cwd=tmp_path)
     assert stopped.returncode == 3
     assert one_line(stopped) == (
-        f"ngff-convert: in: {gap}; supply what is missing, or use --on-error fill to write 0 in its place"
+        f"ngff-convert: in: {gap}; bring what is missing, or use --on-error fill to go on without it"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     filled = run("in", "out", "--on-error", "fill", cwd=tmp_path)
     assert filled.returncode == 3
     assert filled.stdout.startswith("out  ")
-    assert filled.stderr.splitlines()[-1] == f"ngff-convert: in: not whole: {gap}; out has 0 in its place"
+    assert filled.stderr.splitlines()[-1] == f"ngff-convert: in: not whole: {gap}; out is made without that"
     np.testing.assert_array_equal(levels(tmp_path / "out", "0.5")[0], pixels)
     assert_valid(tmp_path / "out", tmp_path / "out")
     quiet = run("in", "quiet", "--on-error", "fill", "--quiet", cwd=tmp_path)

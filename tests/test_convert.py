@@ -261,7 +261,7 @@ def test_a_crop_is_where_it_was(source: Path, tmp_path: Path) -> None:
     [
         ({"crop": ((0, 4), *[(None, None)] * 4)}, "--t 0:4 is not within the image, which has t from 0:3"),
         ({"crop": ((2, 2), *[(None, None)] * 4)}, "--t 2:2"),
-        ({"images": (1,)}, r"--images \[1\]: the input has images 0 to 0"),
+        ({"images": (1,)}, r"--images 1: the input has images 0 to 0"),
         ({"channel_names": ("a",)}, "--channel-names gives 1, but 2 channels"),
         ({"crop": ((None, None), (0, 1), *[(None, None)] * 3), "pyramid": "native"}, "native"),
     ],

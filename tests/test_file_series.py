@@ -514,7 +514,7 @@ def test_gaps_are_named_and_read_as_0(tmp_path: Path) -> None:
     gaps = [(1, 0, 1), (1, 0, 2)]
     pixels = write_planes(tmp_path, without=gaps)
     with ngff_convert.open(str(tmp_path)) as source:
-        assert list(source.missing) == ["2 of 24 files are missing: t=1 c=0 z=1-2"]
+        assert list(source.missing) == ["2 of 24 files are missing: t 1, c 0, z 1-2"]
         np.testing.assert_array_equal(source.images[0].pixels[...], pixels)
         (note,) = source.warnings
         assert note == f"file names are read as {tmp_path}/{PLANES}: t 0 1, c 0 1 2, z 0 1 2 3"
@@ -526,7 +526,7 @@ def test_gaps_of_stacks_are_whole_stacks(tmp_path: Path) -> None:
         write(tmp_path / f"t{t}.tif", pixels[t, 0])
     pixels[2] = 0
     with ngff_convert.open(str(tmp_path / "t{t}.tif")) as source:
-        assert list(source.missing) == ["1 of 4 files is missing: t=2"]
+        assert list(source.missing) == ["1 of 4 files is missing: t 2"]
         np.testing.assert_array_equal(source.images[0].pixels[...], pixels)
 
 
@@ -537,11 +537,11 @@ def test_the_first_plane_may_be_missing(tmp_path: Path) -> None:
 
 def test_gaps_stop_a_conversion_unless_they_may_be_filled(tmp_path: Path) -> None:
     pixels = write_planes(tmp_path / "in", without=[(1, 2, 3)])
-    with pytest.raises(ReadError, match=r"in: 1 of 24 files is missing: t=1 c=2 z=3; .* --on-error fill"):
+    with pytest.raises(ReadError, match=r"in: 1 of 24 files is missing: t 1, c 2, z 3; .* --on-error fill"):
         convert(tmp_path / "in", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
     report = convert(tmp_path / "in", tmp_path / "out", Options(on_error="fill"))
-    assert report.filled == ("1 of 24 files is missing: t=1 c=2 z=3",)
+    assert report.filled == ("1 of 24 files is missing: t 1, c 2, z 3",)
     assert report.filled[0] in report.warnings
     np.testing.assert_array_equal(levels(tmp_path / "out", "0.5")[0], pixels)
     assert_valid(tmp_path / "out", tmp_path / "out")
@@ -838,3 +838,32 @@ def test_nothing_is_kept_of_a_file_that_was_read(many: Path, monkeypatch: pytest
             assert tracemalloc.get_traced_memory()[0] - before < 15 * 50 * 200
     finally:
         tracemalloc.stop()
+
+
+# -- files that are stored unlike the first ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("imagej", [False, True])
+def test_a_later_file_whose_pages_do_not_follow_one_another(tmp_path: Path, imagej: bool) -> None:
+    pixels = coded_pixels((2, 5, 40, 50))
+    metadata: Any = {"axes": "ZYX"} if imagej else None
+    tifffile.imwrite(
+        tmp_path / "t0.tif", pixels[0], imagej=imagej, photometric="minisblack", metadata=metadata
+    )
+    with tifffile.TiffWriter(tmp_path / "t1.tif") as writer:
+        for page in pixels[1]:
+            writer.write(page, contiguous=False, metadata=None, description="tags between the pixels")
+    np.testing.assert_array_equal(read(tmp_path / "t{t}.tif")[:, 0], pixels)
+
+
+def test_a_store_that_holds_the_files_is_never_replaced(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", coded_pixels((20, 30)))
+    convert(tmp_path / "a.tif", tmp_path / "out.ome.zarr")
+    inside = tmp_path / "out.ome.zarr/in/a.tif"
+    inside.parent.mkdir()
+    shutil.copy(tmp_path / "a.tif", inside)
+    (tmp_path / "list.txt").write_text(f"{inside}\n")
+    options = Options(files_from=str(tmp_path / "list.txt"), overwrite=True)
+    with pytest.raises(TargetError, match="is, or holds, the input"):
+        convert(tmp_path / "list.txt", tmp_path / "out.ome.zarr", options)
+    assert inside.is_file()

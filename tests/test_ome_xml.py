@@ -18,16 +18,9 @@ from hypothesis import strategies as st
 
 from ngff_convert.errors import ReadError
 from ngff_convert.model import UNKNOWN, Calibration, Channel
-from ngff_convert.readers import ome_planes
-from ngff_convert.readers.ome_xml import (
-    ORDERS,
-    OmeDocument,
-    OmeImage,
-    TiffData,
-    gaps_in_words,
-    parse,
-    place_planes,
-)
+from ngff_convert.readers.gaps import _blocks, gaps_in_words
+from ngff_convert.readers.ome_planes import UNCOUNTED, TiffData, place_planes
+from ngff_convert.readers.ome_xml import ORDERS, OmeDocument, OmeImage, parse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,10 +129,11 @@ def test_a_real_document_in_an_old_schema() -> None:
     parsed = parse(xml_of(data_file(name)), name)
     (image,) = parsed.images
     assert (image.shape, image.order, image.dtype) == ((1, 2, 5, 24, 18), "XYCTZ", "uint8")
-    assert image.acquired == datetime(2010, 3, 2, 15, 8, 59)
     assert [c.color for c in image.channels] == [None, None]  # -2147483648 was the default by mistake
     assert parsed.uuid == "384f2f43-b2ba-49d5-bb59-fc8bb3b76c9d"
-    assert ome_types.from_xml(parsed.xml.encode()).images[0].acquisition_date == image.acquired
+    assert ome_types.from_xml(parsed.xml.encode()).images[0].acquisition_date == datetime(
+        2010, 3, 2, 15, 8, 59
+    )
     planes = place_planes(image, lambda *_: 10)
     assert planes.page[0].T.ravel().tolist() == list(range(10))
 
@@ -162,10 +156,11 @@ def test_a_real_set_of_files_with_a_companion() -> None:
 
 def test_a_real_document_of_many_files_and_positions() -> None:
     name = "ometiff/xml/MMStack.ome.xml"
-    first, second = parse(xml_of(data_file(name)), name).images
+    parsed = parse(xml_of(data_file(name)), name)
+    first, second = parsed.images
     assert first.calibration == Calibration((1.75, 2.0, 2.0), "micrometer", 0.001, (-4.0, -256.0, -256.0))
     assert second.calibration.origin_zyx == (-4.0, -256.0, 256.0)
-    assert first.delta_t == (0.117, 1.341)
+    assert any("the planes are 1.224 s apart on average" in line for line in parsed.warnings)
     assert [c.name for c in first.channels] == ["Cy5", "DAPI", "FITC"]
 
 
@@ -527,26 +522,34 @@ def deltas(*values: str, unit: str = "s") -> str:
     return "".join(plane(t=t, DeltaT=value, DeltaTUnit=unit) for t, value in enumerate(values))
 
 
+START = datetime(2020, 1, 1)
+DATE = f"<AcquisitionDate>{START.isoformat()}</AcquisitionDate>"
+
+
+def seconds(image: OmeImage) -> list[float]:
+    """Return when each time point was taken, since `START`."""
+    return [(taken - START).total_seconds() for taken in image.time_stamps]
+
+
 def test_a_time_step_of_planes() -> None:
-    image = one(deltas("100", "200", "300.5", unit="ms") + plane(c=1, DeltaT="9"), C=2, T=3)
-    assert image.delta_t == (0.1, 0.2, 0.3005)
+    stated = deltas("100", "200", "300.5", unit="ms") + plane(c=1, DeltaT="9")
+    image = one(stated, C=2, T=3, image=DATE)
+    assert seconds(image) == [0.1, 0.2, 0.3005]
     assert image.calibration.t_s == 0.10025
     assert one(deltas("0.1", "0.2", "0.3"), T=3).calibration.t_s == 0.1
 
 
 def test_uneven_steps_are_no_time_step() -> None:
-    image, said = odd(deltas("0", "1", "2.1"), T=3)
-    assert image.delta_t == (0.0, 1.0, 2.1)
+    image, said = odd(deltas("0", "1", "2.1"), T=3, image=DATE)
+    assert seconds(image) == [0.0, 1.0, 2.1]
     assert image.calibration.t_s is None
     assert "uneven, 1 to 1.1 s" in said
 
 
 @pytest.mark.parametrize("planes", [deltas("0", "1"), deltas("0", "0", "0"), deltas("0", "1", "x"), ""])
 def test_times_that_are_incomplete_or_unset_are_unknown(planes: str) -> None:
-    image = read(
-        document(planes, T=3, image="<AcquisitionDate>2020-01-01T00:00:00</AcquisitionDate>")
-    ).images[0]
-    assert (image.delta_t, image.time_stamps, image.calibration.t_s) == ((), (), None)
+    image = read(document(planes, T=3, image=DATE)).images[0]
+    assert (image.time_stamps, image.calibration.t_s) == ((), None)
 
 
 def test_a_time_step_of_zero_is_none() -> None:
@@ -566,10 +569,9 @@ def test_time_stamps() -> None:
     date = "<AcquisitionDate>2020-02-28T23:59:59.5Z</AcquisitionDate>"
     start = datetime(2020, 2, 28, 23, 59, 59, 500_000, tzinfo=UTC)
     image = one(deltas("0.25", "1.25"), T=2, image=date)
-    assert image.acquired == start
     assert image.time_stamps == (start + timedelta(seconds=0.25), start + timedelta(seconds=1.25))
     image, said = odd(deltas("0", "1"), T=2, image="<AcquisitionDate>yesterday</AcquisitionDate>")
-    assert (image.acquired, image.time_stamps) == (None, ())
+    assert image.time_stamps == ()
     assert "'yesterday' is none" in said
     assert odd(deltas("0", "1e300"), T=2, image=date)[0].time_stamps == ()
 
@@ -599,7 +601,6 @@ def test_the_schema_of_2008() -> None:
     assert (image.name, image.shape, image.dtype) == ("old", (2, 2, 2, 5, 7), "float32")
     assert image.channels == (Channel("DAPI", "0000FF", 461.0, 358.0), Channel("GFP"))
     assert image.calibration == Calibration((2.0, 0.5, 0.5), "micrometer", 3.0)
-    assert image.delta_t == (0.0, 3.0)
     assert image.time_stamps == (datetime(2008, 3, 4, 5, 6, 7), datetime(2008, 3, 4, 5, 6, 10))
     assert image.tiff_data == (TiffData(1, 4, 1, 0, 0, "b.tif", "2"), TiffData(None, 4, 0, 0, 0, None, None))
     carried = ome_types.from_xml(parsed.xml.encode()).images[0]
@@ -633,9 +634,7 @@ def test_schemas_with_attributes(schema: str) -> None:
 def image_of(n_t: int, n_c: int, n_z: int, order: str = "XYZCT", *data: TiffData) -> OmeImage:
     samples = (1,) * n_c
     shape = (n_t, n_c, n_z, 5, 7)
-    return OmeImage(
-        "", shape, order, "uint8", samples, (Channel(),) * n_c, Calibration(), (), None, (), data
-    )  # fmt: skip
+    return OmeImage("", shape, order, "uint8", samples, (Channel(),) * n_c, Calibration(), (), data)
 
 
 def data(
@@ -657,7 +656,7 @@ def test_planes_run_in_the_order_of_dimensions(order: str, elements: tuple[TiffD
     assert planes.page.dtype == np.dtype(np.int64)
     assert planes.file.dtype == np.dtype(np.int32)
     assert (planes.file == 0).all()
-    assert (planes.files, planes.missing_files, planes.warnings) == (((None, None),), (), ())
+    assert (planes.files, planes.warnings) == (((None, None),), ())
 
 
 def plainly(
@@ -718,7 +717,6 @@ def test_places_agree_with_a_plain_reading(
             assert planes.files[planes.file[place]] == (name, None)
     used = dict.fromkeys(e.file_name for e in image.tiff_data)
     assert planes.files == tuple((name, None) for name in used)
-    assert planes.missing_files == tuple(str(name) for name in used if pages[name] is None)
 
 
 def test_files_and_missing_ones() -> None:
@@ -733,7 +731,7 @@ def test_files_and_missing_ones() -> None:
     assert asked == [("a", None), ("b", None), ("c", None)]
     assert planes.page[0, 0].tolist() == [0, 1, -1, -1, 0, 1, -1]
     assert planes.file[0, 0].tolist() == [0, 0, 1, 1, 2, 2, -1]
-    assert (planes.missing, planes.missing_files, planes.warnings) == ((1,), ("b",), ())
+    assert planes.warnings == ()
 
 
 def test_ifds_that_do_not_exist_are_gaps() -> None:
@@ -765,7 +763,7 @@ def test_counting_from_one_is_noticed() -> None:
 
 def test_a_file_that_nobody_counted() -> None:
     elements = [data(None, None, (0, 0, z), str(z)) for z in range(3)] + [data(90, 2, (0, 1, 0), "0")]
-    planes = place_planes(image_of(1, 2, 3, "XYZCT", *elements), lambda *_: ome_planes.UNCOUNTED)
+    planes = place_planes(image_of(1, 2, 3, "XYZCT", *elements), lambda *_: UNCOUNTED)
     assert planes.page[0].tolist() == [[0, 0, 0], [90, 91, -1]]
     assert planes.file[0].tolist() == [[0, 1, 2], [0, 0, -1]]
     assert planes.warnings == ()
@@ -796,11 +794,11 @@ def test_a_hundred_thousand_planes() -> None:
         for t in reversed(range(n))
     )
     inner += "".join(plane(t=t, DeltaT=t * 0.5) for t in range(n))
-    parsed = read(document(channel() + inner, T=n))
+    parsed = read(document(channel() + inner, T=n, image=DATE))
     assert parsed.warnings == ("of 100000 Plane elements, the first 10000 are carried on in OME-XML",)
     assert parsed.xml.count("Plane TheZ") == 10_000
     (image,) = parsed.images
-    assert image.delta_t[-1] == 49_999.5
+    assert seconds(image)[-1] == 49_999.5
     assert image.calibration.t_s == 0.5
     planes = place_planes(image, lambda *_: 1000)
     assert len(planes.files) == 100
@@ -831,22 +829,26 @@ def test_gaps_in_words(places: list[Any], words: str) -> None:
 
 
 def test_many_gaps_are_counted() -> None:
-    mask = np.zeros((30, 1, 1), bool)
+    mask = np.zeros((30, 1, 2), bool)
     mask[::2] = True
     words = gaps_in_words(mask, ("time", "channel", "slice"))
     assert words.startswith("time 0; time 2; ")
-    assert words.endswith("; time 18 and 5 more")
+    assert words.endswith("; time 18 and 10 more")  # planes
 
 
 @given(st.lists(st.booleans(), min_size=24, max_size=24))
 def test_gaps_in_words_name_each_gap_once(bits: list[bool]) -> None:
     mask = np.array(bits).reshape(2, 3, 4)
     named = np.zeros(mask.shape, int)
-    for words in ome_planes._blocks(mask, "tcz"):
+    for spans, count in _blocks(mask, "tcz"):
         index: list[slice] = [slice(None)] * 3
-        for word in words:
-            axis, _, span = word.partition(" ")
-            first, _, last = span.partition("-")
-            index["tcz".index(axis)] = slice(int(first), int(last or first) + 1)
+        for axis, first, last in spans:
+            index["tcz".index(axis)] = slice(first, last + 1)
         named[tuple(index)] += 1
+        assert named[tuple(index)].size == count
     np.testing.assert_array_equal(named, mask)
+
+
+def test_one_time_point_was_taken_when_the_image_was() -> None:
+    assert one(channel(), T=1, image=DATE).time_stamps == (START,)
+    assert one(channel(), T=2, image=DATE).time_stamps == ()

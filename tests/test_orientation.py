@@ -115,7 +115,7 @@ def test_lower_levels_and_voxel_sizes_are_turned_too() -> None:
     assert found.calibration.zyx == (5, 3, 2)
     assert found.calibration.unit == "micrometer"
     (level,) = found.native_levels
-    assert (level.factor, level.shift) == ((1, 3, 2), (0, 1, 0.5))
+    assert (level.factor, level.shift) == ((1, 3, 2), (0, 1, -0.5))
     np.testing.assert_array_equal(level.pixels[...], seen(lower, 6))
 
 

@@ -345,3 +345,13 @@ def test_tiny_chunks_are_counted_with_what_each_of_them_costs() -> None:
     step = decided.passes[0]
     assert step.job_bytes > prod(step.region) * plan.CHUNK_TASK_BYTES
     assert_sound(decided)
+
+
+@pytest.mark.parametrize("memory", [256 * MIB, 1024 * MIB, 4096 * MIB])
+@pytest.mark.parametrize("workers", [2, 32])
+def test_samples_of_one_pixel_are_decoded_once(memory: int, workers: int) -> None:
+    """The tiles of a slide hold red, green and blue together."""
+    slide = image(NoPixels((1, 3, 1, 20_000, 20_000), "uint8", (1, 3, 1, 512, 512)), (None, 0.5, 0.5))
+    decided = plan.build(slide, Options(), Resources(workers, memory))
+    assert_sound(decided)
+    assert decided.passes[0].decoded_twice == 0

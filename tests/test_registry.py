@@ -201,3 +201,9 @@ def test_readers_see_no_head_of_folders_and_patterns(tmp_path: Path, monkeypatch
     asked = [str(tmp_path), str(tmp_path / "x{t}"), file(tmp_path, "y{t}", b"AA")]
     assert [registry.pick(path).name for path in asked] == ["a"] * 3
     assert seen == list(zip(asked, (b"", b"", b"AA"), strict=True))
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".tif", "a/" * 3000 + "b.tif", "nul\0.tif"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(ReadError, match=r"cannot be read|No such file"):
+        registry.pick(name)

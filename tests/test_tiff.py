@@ -15,10 +15,11 @@ import pytest
 import tifffile
 from data_folder import data_file, data_names
 from stores import assert_valid, levels
-from tiffs import READER, Ifd, as_tczyx, page, read, seen, tiff_bytes, write
+from tiffs import READER, Ifd, as_tczyx, micro_manager_stack, page, read, seen, tiff_bytes, write
 
 from ngff_convert import Options, convert
 from ngff_convert.errors import ConversionError, ReadError
+from ngff_convert.readers.contract import Reading
 from ngff_convert.testing import check_reader, coded_pixels
 
 if TYPE_CHECKING:
@@ -343,3 +344,66 @@ def test_photographs_keep_their_colors(tmp_path: Path, dtype: str, window: tuple
     )
     with READER.open(str(tmp_path / "a.tif")) as source:
         assert [channel.window for channel in source.images[0].channels] == [window] * 3 + [None]
+
+
+# -- what is not as it could be ------------------------------------------------------------------------------
+
+
+def test_a_wide_image_is_read_in_parts_of_rows(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.zeros((3, 40_000), np.uint16), photometric="minisblack")
+    with READER.open(str(path)) as source:
+        assert source.images[0].pixels.chunks == (1, 1, 1, 1, 8192)
+
+
+def test_a_lower_level_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = coded_pixels((64, 64))
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, subifds=1, photometric="minisblack")
+        writer.write(pixels[::2, ::2].astype(np.complex64), subfiletype=1, photometric="minisblack")
+    with READER.open(str(path)) as source:
+        image = source.images[0]
+        np.testing.assert_array_equal(image.pixels[0, 0, 0], pixels)
+        assert image.native_levels == ()
+
+
+def test_levels_of_a_slide_beside_its_label(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    pixels = coded_pixels((96, 128))
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(pixels, subifds=1, photometric="minisblack", metadata=None)
+        writer.write(pixels[::2, ::2], subfiletype=1, photometric="minisblack", metadata=None)
+        writer.write(pixels[:20, :30], photometric="minisblack", metadata=None)
+    convert(path, tmp_path / "out", Options(pyramid="native"))
+    assert [level.shape[-2:] for level in levels(tmp_path / "out/0", "0.5")] == [(96, 128), (48, 64)]
+    assert [level.shape[-2:] for level in levels(tmp_path / "out/1", "0.5")] == [(20, 30)]
+
+
+def test_sizes_stay_with_the_axis_that_they_are_of(tmp_path: Path) -> None:
+    metadata = {"axes": "TZYX", "spacing": 0.5, "finterval": 2.0, "unit": "um"}
+    path = tmp_path / "a.tif"
+    pixels = coded_pixels((2, 3, 20, 30))
+    tifffile.imwrite(path, pixels, imagej=True, resolution=(4, 4), metadata=metadata)
+    for axes, z, t_s in ((None, 0.5, 2.0), ("tz", 0.5, 2.0), ("cz", 0.5, None), ("zc", None, None)):
+        with READER.open(str(path), Reading(axes=axes)) as source:
+            calibration = source.images[0].calibration
+            assert (calibration.zyx, calibration.t_s) == ((z, 0.25, 0.25), t_s)
+            assert any("--axes calls otherwise: unknown along z" in w for w in source.warnings) == (z is None)
+
+
+@pytest.mark.parametrize("order", ["tcz", "tzc", "zct"])
+def test_micro_managers_index_tells_where_planes_are(tmp_path: Path, order: str) -> None:
+    pixels = coded_pixels((2, 2, 3, 16, 17))
+    sizes = dict(zip("tcz", pixels.shape, strict=False))
+    counted = product(*(range(sizes[axis]) for axis in order))
+    t, c, z = map(order.index, "tcz")
+    places = [(at[t], at[c], at[z]) for at in counted]
+    summary = {"Frames": 2, "Channels": 2, "Slices": 3, "SlicesFirst": True, "TimeFirst": False}
+    planes = [pixels[t, c, z] for t, c, z in places]
+    path = micro_manager_stack(tmp_path / "a_MMStack.tif", planes, places, summary)
+    np.testing.assert_array_equal(read(path), pixels)
+    check_reader(READER, str(path))
+    # The same in two files, of which either is opened.
+    micro_manager_stack(tmp_path / "b_MMStack.tif", planes[:6], places[:6], summary)
+    micro_manager_stack(tmp_path / "b_MMStack_1.tif", planes[6:], places[6:], summary)
+    np.testing.assert_array_equal(read(tmp_path / "b_MMStack.tif"), pixels)

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
     from ngff_convert.model import Image
 
+MAX_NAMED = 10
+"""Files, places and the like that a message names before it only counts."""
+
 HEAD_BYTES = 4096
 """What `Reader.can_read` is given of a file; all of it where the file is shorter."""
 

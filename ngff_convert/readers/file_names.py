@@ -10,25 +10,23 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import reduce
-from itertools import groupby, islice, pairwise
+from itertools import pairwise
 from math import gcd, prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ngff_convert.errors import OptionError, ReadError
+from ngff_convert.readers import gaps
 from ngff_convert.readers.file_guess import guess
 from ngff_convert.readers.file_patterns import AXES, NUMBER, natural, plain, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from ngff_convert.readers.file_patterns import Pattern
-
-MAX_NAMED = 10
-"""Gaps that are named before the others are only counted."""
 
 SPARSEST = 16
 """Places for each file, at the most, in a grid of more than `SMALL_GRID` places."""
@@ -171,46 +169,9 @@ def gaps_in_words(arrangement: Arrangement) -> str:
     Examples
     --------
     >>> gaps_in_words(arrange([f"t{t}_z{z}.tif" for t in range(4) for z in range(5) if t != 2 or z < 2]))
-    't=2 z=2-4'
+    't 2, z 2-4'
     """
-    gaps = _gaps(arrangement)
-    named = list(islice(gaps, MAX_NAMED))
-    more = int((arrangement.index < 0).sum()) - sum(count for _, count in named)
-    return "; ".join(words for words, _ in named) + (f"; and {more} more" if more else "")
-
-
-def _gaps(arrangement: Arrangement) -> Iterator[tuple[str, int]]:
-    """Yield boxes of missing files in words, and how many files each is."""
-    missing = arrangement.index < 0
-    if not missing.any():
-        return
-    n_t, n_c, n_z = missing.shape
-    rows = missing.reshape(n_t, -1)
-
-    def words(*spans: tuple[str, int, int, int]) -> str:
-        named = [
-            f"{axis}={arrangement.labels[axis][a]}" + (f"-{arrangement.labels[axis][b]}" if b > a else "")
-            for axis, a, b, size in spans
-            if axis in arrangement.axes and b - a + 1 < size
-        ]
-        return " ".join(named)
-
-    t = 0
-    while t < n_t:
-        stop = t + 1
-        while stop < n_t and (rows[stop] == rows[t]).all():
-            stop += 1
-        here = missing[t]
-        if here.any():
-            alike = bool((here == here[0]).all())
-            for c in range(1 if alike else n_c):
-                last = n_c - 1 if alike else c
-                for gap, run in groupby(range(n_z), here[c].__getitem__):
-                    if gap:
-                        zs = list(run)
-                        spans = (("t", t, stop - 1, n_t), ("c", c, last, n_c), ("z", zs[0], zs[-1], n_z))
-                        yield words(*spans), prod(b - a + 1 for _, a, b, _ in spans)
-        t = stop
+    return gaps.gaps_in_words(arrangement.index < 0, AXES, arrangement.labels)
 
 
 def channel_names(arrangement: Arrangement) -> tuple[str | None, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
-from ngff_convert.readers.contract import NO_WISHES, read_head
+from ngff_convert.readers.contract import MAX_NAMED, NO_WISHES, read_head
 from ngff_convert.readers.file_patterns import candidates, name_of, natural, parse
 from ngff_convert.readers.ome_tiff import COMPANION, OmeTiffReader
 from ngff_convert.readers.tiff import TiffReader
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reading, Source
 
 SUFFIXES = (*TiffReader.suffixes, COMPANION)
-
-MAX_NAMED = 10
-"""Files that a message names before it only counts."""
 
 
 class FileSeriesReader:
@@ -35,7 +32,7 @@ class FileSeriesReader:
         if head:
             return False
         try:
-            if Path(path).is_dir():
+            if os.path.isdir(path):  # noqa: PTH112
                 with os.scandir(path) as entries:
                     return any(_is_tiff_name(entry.name) for entry in entries)
             return not {"{", "*"}.isdisjoint(path) and not os.path.lexists(path)
@@ -62,7 +59,7 @@ class FileSeriesReader:
 
         place = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         is_list = place == os.path.abspath(reading.files_from or "/")  # noqa: PTH100
-        is_folder = Path(place).is_dir()
+        is_folder = os.path.isdir(place)  # noqa: PTH112 - that never raises, whatever the name
         pattern = None if is_list or is_folder else parse(path)
         if reading.files_from is not None:
             if is_folder and not is_list:

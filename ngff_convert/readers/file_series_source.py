@@ -229,7 +229,9 @@ def _images(
     files: TiffFiles,
     warnings: list[str],
 ) -> list[Image]:
-    every = [stack.repeated(files_grid.axes, files_grid.file) for stack in (first.stack, *first.lower)]
+    every = [
+        stack.repeated(files_grid.axes, files_grid.file, paths[0]) for stack in (first.stack, *first.lower)
+    ]
     images = []
     found = grids(first.axes)
     for number, grid in enumerate(found):

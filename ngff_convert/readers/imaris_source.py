@@ -12,7 +12,7 @@ import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
-from ngff_convert.readers.contract import LazyPixels
+from ngff_convert.readers.contract import MAX_NAMED, LazyPixels
 from ngff_convert.readers.hdf5_chunks import Storage, inspect, read_box, storage_of
 from ngff_convert.readers.hdf5_files import Hdf5Files
 from ngff_convert.readers.imaris_layout import (
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, NativeLevel, Shape
-
-MAX_NAMED = 10
-"""Groups or files that a warning names before it only counts."""
 
 
 @dataclass(frozen=True, eq=False)

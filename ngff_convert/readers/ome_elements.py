@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from ngff_convert.errors import ReadError
-from ngff_convert.ome_schema import NAMESPACE, fault, mended, parsed, say_metadata_only
+from ngff_convert.ome_schema import (
+    MAX_PLANES,
+    NAMESPACE,
+    fault,
+    legal,
+    local,
+    mended,
+    parsed,
+    say_metadata_only,
+)
 from ngff_convert.units import space_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from xml.etree.ElementTree import Element
 
-MAX_PLANES = 10_000
-"""Plane elements that are carried on; ome-types takes a second for so many."""
-
-
 _KNOWN_SCHEMAS = ("http://www.openmicroscopy.org/Schemas/OME/", "http://www.openmicroscopy.org/Schemas/ome/")
 _LARGEST = 2**31
-# What XML 1.0 cannot hold, not even escaped.
-_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _END = re.compile(r"</(?:[\w.-]+:)?OME\s*>")
 _DECLARED = re.compile(rb"""<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)""")
 _CHARACTER_SETS = re.compile(r"iso8859|cp\d|gb|big5|euc_|shift_jis")
@@ -62,7 +65,7 @@ def decode(xml: str | bytes, noted: list[str]) -> str:
     ends = [match.end() for match in _END.finditer(text)]
     if ends:
         text = text[: ends[-1]]
-    text = _NOT_XML.sub("\ufffd", text).replace("\u00c2\u00b5", "\u00b5").replace("\u00ce\u00bc", "\u00b5")
+    text = legal(text).replace("\u00c2\u00b5", "\u00b5").replace("\u00ce\u00bc", "\u00b5")
     return _LOST_MICRO.sub("\\1\u00b5\\2", text)
 
 
@@ -110,11 +113,6 @@ def tree(text: str, where: str) -> Element:
     if local(root) != "OME":
         raise ReadError(f"{where}: not OME-XML: the root is {local(root)[:100]!r}")
     return root
-
-
-def local(element: Element) -> str:
-    """Return the name of an element without its namespace."""
-    return element.tag.rpartition("}")[2]
 
 
 def children(element: Element, *names: str) -> Iterator[Element]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from ngff_convert.errors import ReadError
+from ngff_convert.readers.contract import MAX_NAMED
+from ngff_convert.readers.tiff_pixels import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +19,8 @@ if TYPE_CHECKING:
 
     from ngff_convert.readers.ome_xml import OmeImage
 
-MAX_NAMED = 10
-"""Gaps or files that a line names before it only counts."""
-
 UNCOUNTED = 2**31
-"""Number of IFDs that no file has."""
-
-_MISSING = -1
+"""Number of IFDs that no file has, for one whose IFDs were not counted."""
 
 FileKey = tuple[str | None, str | None]
 
@@ -66,9 +63,7 @@ class Planes:
     file
         Index into `files` of each plane, int32 (t, c, z), where c counts logical channels; -1 at a gap.
     page
-        IFD of each plane, int64 (t, c, z); -1 at a gap, and for a plane of a missing file.
-    missing
-        Indices into `files` of those that are missing.
+        IFD of each plane, int64 (t, c, z); `MISSING` at a gap, and for a plane of a missing file.
     warnings
         What was odd, one line each. Missing files, and planes that no element names, are not among them.
     """
@@ -76,17 +71,7 @@ class Planes:
     files: tuple[FileKey, ...]
     file: NDArray[np.int32]
     page: NDArray[np.int64]
-    missing: tuple[int, ...]
     warnings: tuple[str, ...]
-
-    @property
-    def missing_files(self) -> tuple[str, ...]:
-        """Names of the files that are missing; the UUID of one without a name."""
-        names = (
-            name or uuid or "the file with the OME-XML"
-            for name, uuid in map(self.files.__getitem__, self.missing)
-        )
-        return tuple(dict.fromkeys(names))
 
 
 def place_planes(image: OmeImage, pages_of: Callable[[str | None, str | None], int | None]) -> Planes:
@@ -115,54 +100,35 @@ def place_planes(image: OmeImage, pages_of: Callable[[str | None, str | None], i
     ReadError
         The elements name each plane many times over, which no writer means.
     """
-    n_t, n_z = image.shape[0], image.shape[2]
-    sizes = {"T": n_t, "C": len(image.samples), "Z": n_z}
-    total = n_t * len(image.samples) * n_z
+    sizes = {"T": image.shape[0], "C": len(image.samples), "Z": image.shape[2]}
+    total = prod(sizes.values())
     elements = image.tiff_data or (TiffData(0, total, 0, 0, 0, None, None),)
     warnings: list[str] = []
 
     files: dict[FileKey, int] = {}
     file = np.array([files.setdefault((e.file_name, e.uuid), len(files)) for e in elements])
-    n_pages = np.array([_MISSING if n is None else min(n, UNCOUNTED) for n in (pages_of(*f) for f in files)])
-    # How many planes an element takes that states neither IFD nor PlaneCount: one, where nobody counted.
-    default = np.where((n_pages == _MISSING) | (n_pages == UNCOUNTED), 1, n_pages)
-    ifd = np.array([-1 if e.ifd is None else e.ifd for e in elements])
-    count = np.array([-1 if e.plane_count is None else e.plane_count for e in elements])
-    count = np.where(count >= 0, count, np.where(ifd >= 0, 1, default[file]))
-    ifd = np.maximum(ifd, 0)
+    counted = [pages_of(*key) for key in files]
+    lost = np.array([n is None for n in counted])
+    n_pages = np.array([UNCOUNTED if n is None else min(n, UNCOUNTED) for n in counted])
 
     start, outside = _starts(elements, image.order, sizes, warnings)
+    ifd, count = _runs(elements, n_pages[file])
     kept = np.where(outside, 0, np.minimum(count, total - start))
     if cut := int((count - kept).sum()):
         warnings.append(f"TiffData name {_planes(cut)} beyond the image, which are left out")
     if kept.sum() > 16 * total + 10**6:
         raise ReadError(f"{kept.sum()} planes are named by TiffData for an image of {_planes(total)}")
 
-    # One entry a plane that an element names; the last entry of a plane counts.
-    element = np.repeat(np.arange(len(elements)), kept)
-    within = np.arange(len(element)) - np.repeat(np.cumsum(kept) - kept, kept)
-    plane, page, file = start[element] + within, ifd[element] + within, file[element]
-    winner = np.full(total, -1)
-    np.maximum.at(winner, plane, np.arange(len(plane)))
-    other = (file != file[winner[plane]]) | (page != page[winner[plane]])
-    if other.any():
-        twice = len(np.unique(plane[other]))
-        warnings.append(f"TiffData place {_planes(twice)} more than once: the last place counts")
-
-    named = winner >= 0
-    file_of = np.full(total, -1, np.int32)
-    page_of = np.full(total, -1, np.int64)
-    file_of[named], page_of[named] = file[winner[named]], page[winner[named]]
-    pages = np.where(named, n_pages[file_of], UNCOUNTED)
-    page_of[pages == _MISSING] = -1
-    beyond = (pages != _MISSING) & (pages < UNCOUNTED) & (page_of >= pages)
+    file_of, page_of = _last_named(start, file, ifd, kept, total, warnings)
+    named = file_of >= 0
+    page_of[named & lost[file_of]] = MISSING
+    beyond = named & (n_pages[file_of] < UNCOUNTED) & (page_of >= n_pages[file_of])
     warnings += _beyond_in_words(list(files), n_pages, file_of[beyond], page_of[beyond])
-    file_of[beyond] = page_of[beyond] = -1
+    file_of[beyond], page_of[beyond] = -1, MISSING
     return Planes(
         files=tuple(files),
         file=_as_tcz(file_of, image.order, sizes),
         page=_as_tcz(page_of, image.order, sizes),
-        missing=tuple(np.flatnonzero(n_pages == _MISSING).tolist()),
         warnings=tuple(warnings),
     )
 
@@ -185,6 +151,41 @@ def _starts(
         start += step * np.minimum(first, size - 1)
         step *= size
     return start, outside
+
+
+def _runs(
+    elements: Sequence[TiffData], n_pages: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first IFD of each element and how many it takes, given how many IFDs its file has."""
+    ifd = np.array([-1 if e.ifd is None else e.ifd for e in elements], np.int64)
+    count = np.array([-1 if e.plane_count is None else e.plane_count for e in elements], np.int64)
+    # One that states neither takes every IFD, or one where nobody counted.
+    unstated = np.where((ifd >= 0) | (n_pages == UNCOUNTED), 1, n_pages)
+    return np.maximum(ifd, 0), np.where(count >= 0, count, unstated)
+
+
+def _last_named(
+    start: NDArray[np.int64],
+    file: NDArray[np.int64],
+    ifd: NDArray[np.int64],
+    count: NDArray[np.int64],
+    total: int,
+    warnings: list[str],
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return the file and the IFD of each plane, from the last element that names it; -1 where none does."""
+    element = np.repeat(np.arange(len(count)), count)  # one entry a plane that an element names
+    within = np.arange(len(element)) - np.repeat(np.cumsum(count) - count, count)
+    plane, page, file = start[element] + within, ifd[element] + within, file[element]
+    winner = np.full(total, -1)
+    np.maximum.at(winner, plane, np.arange(len(plane)))
+    other = (file != file[winner[plane]]) | (page != page[winner[plane]])
+    if other.any():
+        twice = len(np.unique(plane[other]))
+        warnings.append(f"TiffData place {_planes(twice)} more than once: the last place counts")
+    named = winner >= 0
+    file_of, page_of = np.full(total, -1, np.int32), np.full(total, MISSING, np.int64)
+    file_of[named], page_of[named] = file[winner[named]], page[winner[named]]
+    return file_of, page_of
 
 
 def _as_tcz(flat: NDArray[_Number], order: str, sizes: dict[str, int]) -> NDArray[_Number]:
@@ -211,46 +212,3 @@ def _beyond_in_words(
 
 def _planes(n: int) -> str:
     return f"{n} plane{'s' if n != 1 else ''}"
-
-
-def gaps_in_words(mask: NDArray[np.bool_], axes: Sequence[str] = "tcz") -> str:
-    """Name the planes where a mask is true, compactly; an axis that is whole is not named.
-
-    Parameters
-    ----------
-    mask
-        True at a gap, one axis for each of `axes`.
-    axes
-        What to call each axis.
-
-    Returns
-    -------
-    str
-        At most `MAX_NAMED` items with a semicolon between; empty if there is no gap.
-
-    Examples
-    --------
-    >>> mask = np.zeros((9, 2, 6), bool)
-    >>> mask[3, 1, :5] = mask[6:8] = True
-    >>> gaps_in_words(mask)
-    't 3, c 1, z 0-4; t 6-7'
-    """
-    items = [", ".join(words) or "all" for words in _blocks(mask, axes)]
-    more = f" and {len(items) - MAX_NAMED} more" if len(items) > MAX_NAMED else ""
-    return "; ".join(items[:MAX_NAMED]) + more
-
-
-def _blocks(mask: NDArray[np.bool_], axes: Sequence[str]) -> Iterator[list[str]]:
-    """Yield blocks that make up the mask: runs of equal rows, and the blocks within a row."""
-    rows = mask.reshape(len(mask), -1)
-    changes = np.flatnonzero((rows[1:] != rows[:-1]).any(axis=1)) + 1
-    for start, stop in pairwise([0, *changes.tolist(), len(mask)]):
-        if not rows[start].any():
-            continue
-        span = f"{axes[0]} {start}" + (f"-{stop - 1}" if stop > start + 1 else "")
-        own = [span] if stop - start < len(mask) else []
-        if mask.ndim == 1:
-            yield own
-        else:
-            for words in _blocks(mask[start], axes[1:]):
-                yield own + words

@@ -11,13 +11,14 @@ import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Channel, Image, SourceOme
-from ngff_convert.readers.contract import read_head
+from ngff_convert.readers.contract import MAX_NAMED, read_head
+from ngff_convert.readers.gaps import gaps_in_words
 from ngff_convert.readers.ome_metadata import channels
-from ngff_convert.readers.ome_planes import gaps_in_words, place_planes
+from ngff_convert.readers.ome_planes import UNCOUNTED, place_planes
 from ngff_convert.readers.ome_xml import parse
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
-from ngff_convert.readers.tiff_axes import PageAxes, asked, grids
+from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, kept_sizes
 from ngff_convert.readers.tiff_files import TiffFiles
 from ngff_convert.readers.tiff_head import is_tiff
 from ngff_convert.readers.tiff_metadata import Described
@@ -38,10 +39,6 @@ if TYPE_CHECKING:
 COUNTED_FILES = 256
 """In a set of more files, their pages are not counted on opening; a page that is not there is found later."""
 
-UNCOUNTED = 2**31
-MAX_NAMED = 10
-"""Files that a message names before it only counts."""
-
 
 class OmeTiffSource(PooledSource[TiffFiles]):
     """An open OME-TIFF, with the other files of its set."""
@@ -58,8 +55,8 @@ class OmeTiffSource(PooledSource[TiffFiles]):
             if not is_tiff(read_head(path)):
                 raise
             self.warnings.append(f"the structure of the TIFF itself is used, not its OME-XML: {error}")
-            self.images = read_images(path, self._files, reading, self.warnings)
-            self.missing += truncation(path, self.warnings)
+            self.images, self.paths = read_images(path, self._files, reading, self.warnings)
+            self.missing += truncation(self.warnings)
         else:
             self._read_set(holder, document, reading)
 
@@ -227,7 +224,8 @@ def _image(
         members.find_truncated(planes.files)
     stack = _stack(described, planes)
     where = f"{members.holder}: image {ome.index}"
-    [grid] = grids(asked(stack.axes, reading, where))
+    axes = asked(stack.axes, reading, where)
+    [grid] = grids(axes)
     paths = tuple(members.path(*key) or "" for key in planes.files)
     pixels = make_pixels(files, paths, stack.pages.at(grid))
     as_described = pixels.shape[:3] == described.shape[:3]
@@ -236,7 +234,7 @@ def _image(
         name=described.name,
         pixels=pixels,
         channels=true_colors(_channels(described, pixels), pixels),
-        calibration=described.calibration,
+        calibration=kept_sizes(described.calibration, stack.axes, axes, warnings),
         time_stamps=described.time_stamps if as_described else (),
         native_levels=native_levels(_lower(stack, files, paths), grid, files, paths, pixels, warnings),
         # Of axes that are other ones than it says, it would tell what is wrong.

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from ngff_convert.errors import ReadError
 from ngff_convert.model import Calibration
+from ngff_convert.ome_schema import local
 from ngff_convert.readers import ome_metadata as meaning
-from ngff_convert.readers.ome_elements import carried_on, child, children, decode, local, tree, whole
-from ngff_convert.readers.ome_planes import Planes, TiffData, gaps_in_words, place_planes
+from ngff_convert.readers.ome_elements import carried_on, child, children, decode, tree, whole
+from ngff_convert.readers.ome_planes import TiffData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,17 +25,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.model import Channel, Shape
 
-__all__ = [
-    "OmeDocument",
-    "OmeImage",
-    "Planes",
-    "TiffData",
-    "gaps_in_words",
-    "parse",
-    "place_planes",
-]
-
-MAX_PLANES = 10**7
+MAX_STATED_PLANES = 10**7
 """Planes that an image may state; more is a damaged document, and a table of them would fill the memory."""
 
 ORDERS = frozenset({"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"})
@@ -70,14 +61,11 @@ class OmeImage:
         One record for each c of `shape`.
     calibration
         Voxel size, time step and origin.
-    delta_t
-        Seconds of each time point since the start; empty unless all are known.
-    acquired
-        When the image was taken; with a time zone where the document states one.
     time_stamps
-        When each time point was taken; empty unless both of the above are known.
+        When each time point was taken, with a time zone where the document states one; empty unless all are
+        known.
     tiff_data
-        Where the planes are, as stated; `place_planes` makes sense of it.
+        Where the planes are, as stated; `ome_planes.place_planes` makes sense of it.
     """
 
     name: str
@@ -87,8 +75,6 @@ class OmeImage:
     samples: tuple[int, ...]
     channels: tuple[Channel, ...]
     calibration: Calibration
-    delta_t: tuple[float, ...]
-    acquired: datetime | None
     time_stamps: tuple[datetime, ...]
     tiff_data: tuple[TiffData, ...]
 
@@ -184,7 +170,6 @@ def _image(image: Element, where: str, noted: list[str]) -> OmeImage:
     zyx, unit = meaning.voxel_size(image, pixels, noted)
     delta_t = meaning.delta_t(planes, shape[0])
     t_s = meaning.time_step(pixels, delta_t, shape[0], noted)
-    acquired = meaning.acquired(image, noted)
     return OmeImage(
         name=image.get("Name") or "",
         shape=shape,
@@ -193,9 +178,8 @@ def _image(image: Element, where: str, noted: list[str]) -> OmeImage:
         samples=samples,
         channels=meaning.channels(described, samples),
         calibration=Calibration(zyx, unit, t_s, meaning.origin(image, planes, unit)),
-        delta_t=delta_t,
-        acquired=acquired,
-        time_stamps=meaning.time_stamps(acquired, delta_t),
+        # One time point was taken when the image was, whether or not its planes say how much later.
+        time_stamps=meaning.time_stamps(meaning.acquired(image, noted), delta_t or (0.0,) * (shape[0] == 1)),
         tiff_data=tuple(_tiff_data(element) for element in children(pixels, "TiffData")),
     )
 
@@ -212,7 +196,7 @@ def _layout(pixels: Element, where: str) -> tuple[Shape, str, str]:
     if dtype is None:
         bad.append(f"Type {stated!r}")
     shape = tuple(size or 0 for size in sizes.values())
-    if shape[0] * shape[1] * shape[2] > MAX_PLANES:
+    if shape[0] * shape[1] * shape[2] > MAX_STATED_PLANES:
         bad.append(f"{shape[0]} x {shape[1]} x {shape[2]} planes (t, c, z)")
     if bad or dtype is None:
         raise ReadError(f"{where} cannot be meant: {', '.join(bad)}")

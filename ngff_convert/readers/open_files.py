@@ -81,22 +81,36 @@ class Cache:
         self._limit = limit
         self._bytes = 0
         self._lock = threading.Lock()
+        self._making: dict[Hashable, threading.Lock] = {}
         self._entries: dict[Hashable, tuple[Any, int]] = {}
 
     def get(self, key: Hashable, make: Callable[[], tuple[Any, int]]) -> Any:  # noqa: ANN401 - whatever is made
-        """Return what is kept under `key`, or make it and count its bytes; the newest is always kept."""
-        entries = self._entries
-        kept = entries.get(key)
+        """Return what is kept under `key`, or make it and count its bytes; the newest is always kept.
+
+        It is made once, and whoever wants the same waits; others do not.
+        """
+        kept = self._entries.get(key)
         if kept is not None:
             return kept[0]
         with self._lock:
-            if key not in entries:
-                made = make()
-                self._bytes += made[1]
-                while entries and self._bytes > self._limit:
-                    self._bytes -= entries.pop(next(iter(entries)))[1]
-                entries[key] = made
-            return entries[key][0]
+            making = self._making.setdefault(key, threading.Lock())
+        with making:
+            kept = self._entries.get(key)
+            if kept is None:
+                try:
+                    kept = make()
+                    self._keep(key, kept)
+                finally:
+                    with self._lock:
+                        self._making.pop(key, None)
+        return kept[0]
+
+    def _keep(self, key: Hashable, made: tuple[Any, int]) -> None:
+        with self._lock:
+            self._bytes += made[1]
+            while self._entries and self._bytes > self._limit:
+                self._bytes -= self._entries.pop(next(iter(self._entries)))[1]
+            self._entries[key] = made
 
 
 class FilePool(ABC, Generic[F]):
@@ -113,6 +127,7 @@ class FilePool(ABC, Generic[F]):
         self.closed = False
         self._lock = threading.RLock()
         self._open: OrderedDict[str, F] = OrderedDict()
+        self._opening: dict[str, threading.Lock] = {}
         _LIVE[self.token] = self
 
     def __reduce__(self) -> tuple[Any, tuple[type[FilePool[F]], bytes]]:
@@ -136,14 +151,7 @@ class FilePool(ABC, Generic[F]):
         UnsupportedInput
             It is a folder, or of another format.
         """
-        with self._lock:
-            if self.closed:
-                raise ValueError(f"{path}: the source was closed")
-            file = self._open.get(path) or self.open_file(path)
-            self._open[path] = file
-            self._open.move_to_end(path)
-            file.users += 1
-            self._close_idle(keep=MAX_OPEN_FILES)
+        file = self._taken(path) or self._opened(path)
         try:
             yield file
         finally:
@@ -151,6 +159,41 @@ class FilePool(ABC, Generic[F]):
                 file.users -= 1
                 if self.closed:
                     self._close_idle(keep=0)
+
+    def _taken(self, path: str) -> F | None:
+        """Return an open file, which has one more user now; None where it is not open."""
+        with self._lock:
+            if self.closed:
+                raise ValueError(f"{path}: the source was closed")
+            file = self._open.get(path)
+            if file is not None:
+                self._open.move_to_end(path)
+                file.users += 1
+            return file
+
+    def _opened(self, path: str) -> F:
+        """Open a file, once for all who want it; who wants another one need not wait."""
+        with self._lock:
+            opening = self._opening.setdefault(path, threading.Lock())
+        with opening:
+            file = self._taken(path)
+            if file is None:
+                try:
+                    file = self.open_file(path)
+                    self._add(path, file)
+                finally:
+                    with self._lock:
+                        self._opening.pop(path, None)
+            return file
+
+    def _add(self, path: str, file: F) -> None:
+        with self._lock:
+            if self.closed:
+                file.close()
+                raise ValueError(f"{path}: the source was closed")
+            file.users += 1
+            self._open[path] = file
+            self._close_idle(keep=MAX_OPEN_FILES)
 
     def close(self) -> None:
         """Close every file, those in use as soon as they no longer are."""

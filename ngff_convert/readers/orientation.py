@@ -77,21 +77,28 @@ def upright(image: Image, orientation: int, warnings: list[str]) -> Image:
     calibration = Calibration(
         zyx=(z, x, y) if turn[0] else (z, y, x), unit=image.calibration.unit, t_s=image.calibration.t_s
     )
-    levels = tuple(
-        NativeLevel(
-            _turned(level.pixels, turn),
-            _zyx(level.factor, swap=turn[0]),
-            _zyx(level.shift, swap=turn[0]),
-        )
-        for level in image.native_levels
-    )
+    full = _turned(image.pixels, turn)
+    levels = tuple(_turned_level(level, turn, full.shape) for level in image.native_levels)
     return replace(
         image,
-        pixels=_turned(image.pixels, turn),
+        pixels=full,
         calibration=calibration,
         native_levels=levels,
         ome=None,  # what it says of places, such as regions of interest, is in stored rows and columns
     )
+
+
+def _turned_level(level: NativeLevel, turn: tuple[bool, bool, bool], full: Shape) -> NativeLevel:
+    """Return a lower level as it is seen; what writers drop at its end is at its beginning, where flipped."""
+    pixels = _turned(level.pixels, turn)
+    factor, shift = (_zyx(values, swap=turn[0]) for values in (level.factor, level.shift))
+    seen = tuple(
+        (n - 1) - first - size * (lower - 1) if flip else first
+        for n, lower, size, first, flip in zip(
+            full[2:], pixels.shape[2:], factor, shift, (False, *turn[1:]), strict=True
+        )
+    )
+    return NativeLevel(pixels, factor, seen)
 
 
 def _turned(pixels: PixelArray, turn: tuple[bool, bool, bool]) -> Turned:

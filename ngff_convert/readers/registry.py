@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import OptionError, UnsupportedInput
@@ -94,8 +93,8 @@ def pick(path: str, name: str | None = None) -> Reader:
 
 
 def _is_folder_or_pattern(path: str) -> bool:
-    place = Path(path)
-    return place.is_dir() or (not {"{", "*"}.isdisjoint(path) and not os.path.lexists(place))
+    is_pattern = not {"{", "*"}.isdisjoint(path) and not os.path.lexists(path)
+    return is_pattern or os.path.isdir(path)  # noqa: PTH112 - that never raises, whatever the name
 
 
 def _recognises(reader: Reader, path: str, head: bytes) -> bool:

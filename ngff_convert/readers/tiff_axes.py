@@ -7,7 +7,7 @@ file does name. Positions, regions and angles are images of their own. ``--axes`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ngff_convert.model import Calibration
     from ngff_convert.readers.contract import Reading
 
 PAGE_AXES = "TCZ"
@@ -122,6 +123,22 @@ def overruled(axes: PageAxes, letters: str, shape: Sequence[int] | None, where: 
     if prod(sizes) != n_pages:
         raise OptionError(f"--shape {','.join(map(str, shape))}: {where} has {n_pages} pages")
     return PageAxes(letters, sizes)
+
+
+def kept_sizes(known: Calibration, own: PageAxes, stated: PageAxes, warnings: list[str]) -> Calibration:
+    """Return a calibration without what a file says of z or t where the user calls that axis another one."""
+    moved = {
+        letter
+        for at, letter in enumerate(own.letters)
+        if letter in "ZT" and (len(own.letters) != len(stated.letters) or stated.letters[at] != letter)
+    }
+    z, y, x = known.zyx
+    if "Z" in moved and z is not None:
+        warnings.append(f"a spacing of {z:g} is stated for what --axes calls otherwise: unknown along z")
+        z = None
+    if "T" in moved and known.t_s is not None:
+        warnings.append(f"a step of {known.t_s:g} s is stated for what --axes calls otherwise: unknown")
+    return replace(known, zyx=(z, y, x), t_s=None if "T" in moved else known.t_s)
 
 
 def grids(axes: PageAxes) -> list[NDArray[np.int64]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import struct
 import threading
 from contextlib import contextmanager
@@ -52,6 +53,12 @@ def damage_named(where: str) -> Iterator[None]:
         raise ReadError(f"{where} cannot be read: {reason}; copy it again") from error
 
 
+_FOR_PROGRAMMERS = re.compile(
+    r"<?\btifffile\.(?:Tiff(Tag \d+)|\w+)[^>]*>|<TiffTag\.fromfile>|\braised \w+\([\"']?|[\"']?\)$"
+)
+"""What tifffile's messages say for programmers only; of a tag, its number is kept."""
+
+
 class _Collector(logging.Handler):
     """Keeps what one thread logs."""
 
@@ -62,7 +69,7 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.thread == self._thread:
-            line = " ".join(record.getMessage().split())
+            line = " ".join(_FOR_PROGRAMMERS.sub(r"\1", record.getMessage()).split())
             if line not in self._lines:
                 self._lines.append(line)
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 DESCRIPTION_BYTES = 4000
 """What a described page takes besides its tables; most of it is tifffile's function, measured."""
 
+ROW_PIECE_BYTES = 16 * 2**10
+"""Part of an uncompressed row that is worth a call of its own: of a wide row no more has to be read."""
+
 HIGHEST_RATIO = 1 << 20
 """A strip or tile that would be so many times larger than what is stored is damaged; Zstandard and LZMA make
 some 30,000 : 1 of zeros, run lengths 64 : 1."""
@@ -97,9 +100,10 @@ class Page:
 
     @property
     def chunks(self) -> tuple[int, int, int, int]:
-        """What is decoded together, (sample, z, y, x): a strip or tile, or one row."""
+        """What is read together, (sample, z, y, x): a strip or tile; of bare rows one, or a part of it."""
         if self.rows is not None:
-            return (self.interleaved, 1, 1, self.shape[-1])
+            pixels = max(1, ROW_PIECE_BYTES // (self.interleaved * self.dtype.itemsize))
+            return (self.interleaved, 1, 1, min(self.shape[-1], pixels))
         return (self.interleaved, *self.tile)
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from ngff_convert.model import Channel
+from ngff_convert.ome_schema import local
 from ngff_convert.readers.tiff_values import (
     Found,
     Length,
@@ -54,11 +55,6 @@ def parse_xml(text: str) -> ElementTree.Element:
         return ElementTree.fromstring(text.strip("\0 \r\n\t\ufeff"))
     except ElementTree.ParseError as error:
         raise ValueError(f"its XML is damaged: {error}") from error
-
-
-def local(element: ElementTree.Element) -> str:
-    """Return the name of an element without its namespace."""
-    return element.tag.rpartition("}")[2]
 
 
 def elements(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:

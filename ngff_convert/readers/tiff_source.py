@@ -12,7 +12,7 @@ from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
-from ngff_convert.readers.tiff_axes import asked, grids
+from ngff_convert.readers.tiff_axes import asked, grids, kept_sizes
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
 from ngff_convert.readers.tiff_metadata import describe
 from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.readers.contract import Reading
+    from ngff_convert.readers.tiff_stacks import Stack
 
 ORIENTATION = 274
 
-_TRUNCATED = re.compile(r"invalid page offset|TiffTag 270 .*invalid value offset")
+_TRUNCATED = re.compile(r"invalid page offset|Tag 270 invalid value offset")
 """What tifffile says of pages, and of a description, that should be beyond the end of the file."""
 
 
@@ -43,19 +44,21 @@ class TiffSource(PooledSource[TiffFiles]):
         with self.opening():
             with self._files.using(path):  # refuses what is no TIFF
                 pass
-            self.images = read_images(path, self._files, reading, self.warnings)
-            self.missing += truncation(path, self.warnings)
+            self.images, self.paths = read_images(path, self._files, reading, self.warnings)
+            self.missing += truncation(self.warnings)
 
 
-def truncation(path: str, warnings: Sequence[str]) -> tuple[str, ...]:
+def truncation(warnings: Sequence[str]) -> tuple[str, ...]:
     """Return a line where what was said of a file, on reading its structure, tells that its end is gone."""
     if any(map(_TRUNCATED.search, warnings)):
-        return (f"{path} ends before all of its pages, as if truncated",)
+        return ("the file ends before all of its pages, as if truncated",)
     return ()
 
 
-def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[str]) -> list[Image]:
-    """Put the images of a TIFF file together from its own structure.
+def read_images(
+    path: str, files: TiffFiles, reading: Reading, warnings: list[str]
+) -> tuple[list[Image], list[str]]:
+    """Put the images of a TIFF file together from its own structure; returns them, and their files.
 
     Raises
     ------
@@ -67,6 +70,7 @@ def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[st
         The axes that the user states do not fit.
     """
     images: list[Image] = []
+    paths = {path: None}
     refused: list[UnsupportedInput] = []
     # A file object of its own, because tifffile keeps every page of a series for as long as that is open.
     with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
@@ -76,7 +80,9 @@ def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[st
         for number, series in enumerate(every):
             where = path if len(every) == 1 else f"{path}: image {number}"
             try:
-                images += _series_images(where, files, tif, series, reading, warnings)
+                stack = stack_of(series)
+                images += _series_images(where, files, tif, series, stack, reading, warnings)
+                paths |= dict.fromkeys(stack.paths)
             except UnsupportedInput as error:
                 refused.append(error)
     if not images:
@@ -88,7 +94,7 @@ def read_images(path: str, files: TiffFiles, reading: Reading, warnings: list[st
             )
         )
     warnings += [f"left out: {error}" for error in refused]
-    return images
+    return images, list(paths)
 
 
 def _series_images(
@@ -96,18 +102,19 @@ def _series_images(
     files: TiffFiles,
     tif: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
+    stack: Stack,
     reading: Reading,
     warnings: list[str],
 ) -> list[Image]:
-    stack = stack_of(series)
     lower = [stack_of(level) for level in series.levels[1:]]
     if series.transform is not None:
         warnings.append("pixels are the stored values, not on the scale that the file states for display")
     if reading.axes is None and set(stack.axes.letters) & set("YX"):
         stated = series.get_axes(squeeze=True)
         warnings.append(f"axes {stated}, as the file has them, are not those of pages: rows are taken as y")
-    paths = (str(Path(tif.filehandle.path)),)
-    every = grids(asked(stack.axes, reading, where))
+    paths = stack.paths or (str(Path(tif.filehandle.path)),)
+    axes = asked(stack.axes, reading, where)
+    every = grids(axes)
     images = []
     for number, grid in enumerate(every):
         pixels = make_pixels(files, paths, stack.pages.at(grid))
@@ -117,7 +124,7 @@ def _series_images(
             name=described.name if len(every) == 1 else f"{described.name} {number}".strip(),
             pixels=pixels,
             channels=true_colors(described.channels, pixels),
-            calibration=described.calibration,
+            calibration=kept_sizes(described.calibration, stack.axes, axes, warnings),
             time_stamps=described.time_stamps,
             native_levels=native_levels(lower, grid, files, paths, pixels, warnings),
             original_metadata=described.original_metadata,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.tiff_axes import PageAxes
 from ngff_convert.readers.tiff_pixels import MISSING, Pages, Placed, make_pixels
@@ -22,8 +24,11 @@ if TYPE_CHECKING:
     from ngff_convert.readers.tiff_files import TiffFiles
     from ngff_convert.readers.tiff_pixels import TiffPixels
 
-PLACED_KINDS = ("lsm", "stk")
-"""Formats whose pages do not tell where their pixels are; tifffile knows."""
+PLACED_KINDS = ("lsm", "stk", "mmstack", "ndtiff")
+"""Formats whose pages may not tell where their pixels are; tifffile knows."""
+
+LARGEST_OFFSET = 2**32
+"""Files up to here have offsets that need no correction."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,12 +41,15 @@ class Stack:
         Along what they are counted.
     pages
         Where each of them is.
+    paths
+        The files, where tifffile found pages in others than the one that was opened; else empty.
     """
 
     axes: PageAxes
     pages: Pages
+    paths: tuple[str, ...] = ()
 
-    def repeated(self, outer: PageAxes, file: NDArray[np.int32]) -> Stack:
+    def repeated(self, outer: PageAxes, file: NDArray[np.int32], where: str) -> Stack:
         """Return the pages of many files that are all like this one's.
 
         Parameters
@@ -50,7 +58,18 @@ class Stack:
             Along what the files are counted.
         file
             For each place there, C order, the number of the file, or `MISSING`.
+        where
+            This file, for errors.
+
+        Raises
+        ------
+        UnsupportedInput
+            The places of its pixels are its own, or it is one of several files already.
         """
+        if self.pages.placed is not None or self.paths:
+            raise UnsupportedInput(
+                f"{where}: many files of its kind cannot be one image; convert each of them by itself"
+            )
         each = prod(self.axes.sizes)
         axes = PageAxes(outer.letters + self.axes.letters, outer.sizes + self.axes.sizes)
         page = np.tile(self.pages.page, file.size)
@@ -74,23 +93,20 @@ def stack_of(series: tifffile.TiffPageSeries) -> Stack:
     n_pages = prod(shape) // prod(key.shape)
     one_piece = n_pages > 1 and series.dataoffset is not None
     apart = _imagej_pages_apart(series, key) if one_piece else 0
-    if apart:
-        page_axes = PageAxes(axes[:outer], shape[:outer]) if apart == n_pages else PageAxes("Q", (apart,))
-        return Stack(page_axes, Pages(np.zeros(apart, np.int32), np.arange(apart)))
-    if outer >= 0 and shape[outer:] == key.shape and (one_piece or len(series) == n_pages):
-        page_axes = PageAxes(axes[:outer], shape[:outer])
-    else:  # the file claims other numbers than its pages have: the pages are what is there
-        page_axes = PageAxes("Q", (len(series),))
-        one_piece = False
-        n_pages = len(series)
+    if apart and apart != n_pages:
+        return Stack(PageAxes("Q", (apart,)), Pages(np.zeros(apart, np.int32), np.arange(apart)))
+    if outer < 0 or shape[outer:] != key.shape or not (one_piece or len(series) == n_pages):
+        # The file claims other numbers than its pages have: the pages are what is there.
+        return _listed(series, PageAxes("Q", (len(series),)))
+    page_axes = PageAxes(axes[:outer], shape[:outer])
+    if not one_piece:
+        return _listed(series, page_axes)
+    first, file = key.treeindex[0], np.zeros(n_pages, np.int32)
+    if not series.is_truncated and not key.is_subifd and len(key.parent.pages) >= first + n_pages:
+        return Stack(page_axes, Pages(file, first + np.arange(n_pages)))
+    # One page for all planes, as in ImageJ's files of over 4 GB.
     sub = key.treeindex[1] if key.is_subifd else None
-    file = np.zeros(n_pages, np.int32)
-    if one_piece:
-        # ImageJ's files of over 4 GB have one page for all planes; for others it saves reading the pages.
-        return Stack(page_axes, Pages(file, np.full(n_pages, key.treeindex[0]), sub, np.arange(n_pages)))
-    pages = [series[number] for number in range(n_pages)]
-    page = np.array([MISSING if page is None else page.treeindex[0] for page in pages], np.int64)
-    return Stack(page_axes, Pages(file, page, sub, placed=_placed(series, pages)))
+    return Stack(page_axes, Pages(file, np.full(n_pages, first), sub, np.arange(n_pages)))
 
 
 def _imagej_pages_apart(series: tifffile.TiffPageSeries, key: tifffile.TiffPage) -> int:
@@ -109,14 +125,41 @@ def _imagej_pages_apart(series: tifffile.TiffPageSeries, key: tifffile.TiffPage)
     return 0 if follows else len(chain)
 
 
-def _placed(
-    series: tifffile.TiffPageSeries, pages: Sequence[tifffile.TiffPage | tifffile.TiffFrame | None]
-) -> Placed | None:
-    if series.kind not in PLACED_KINDS:
-        return None
-    there = [page for page in pages if page is not None]
-    offsets, sizes = ([getattr(page, name) for page in there] for name in ("dataoffsets", "databytecounts"))
-    return Placed(np.array(offsets, np.int64), np.array(sizes, np.int64))
+def _listed(series: tifffile.TiffPageSeries, axes: PageAxes) -> Stack:
+    """Return a stack of pages that tifffile lists one by one."""
+    key = series.keyframe
+    pages = [series[number] for number in range(prod(axes.sizes))]
+    there = [page is not None and any(page.dataoffsets) for page in pages]
+    if not _is_placed(series):
+        numbers = [MISSING if page is None else page.treeindex[0] for page in pages]
+        sub = key.treeindex[1] if key.is_subifd else None
+        return Stack(axes, Pages(np.zeros(len(pages), np.int32), np.array(numbers, np.int64), sub))
+    own = Path(key.parent.filehandle.path)
+    homes = [own if page is None else Path(page.parent.filehandle.path) for page in pages]
+    paths = list(dict.fromkeys([own, *homes]))
+    first = {own: key.treeindex[0]}  # the pages of each file are stored alike
+    numbers = [first.get(home, 0) if known else MISSING for home, known in zip(homes, there, strict=True)]
+    file = np.array([paths.index(home) for home in homes], np.int32)
+    return Stack(
+        axes,
+        Pages(file, np.array(numbers, np.int64), placed=_placed(pages, len(key.dataoffsets))),
+        tuple(map(str, paths)) if len(paths) > 1 else (),
+    )
+
+
+def _is_placed(series: tifffile.TiffPageSeries) -> bool:
+    if series.kind == "lsm":  # only then tifffile corrects anything
+        return series.keyframe.compression != 1 or series.keyframe.parent.filehandle.size >= LARGEST_OFFSET
+    return series.kind in PLACED_KINDS
+
+
+def _placed(pages: Sequence[tifffile.TiffPage | tifffile.TiffFrame | None], count: int) -> Placed:
+    """Return where the strips or tiles of each page are, `count` of them; 0 for a page that is not there."""
+    columns = []
+    for name in ("dataoffsets", "databytecounts"):
+        rows = [(0,) * count if page is None else getattr(page, name) for page in pages]
+        columns.append(np.array([row if len(row) == count else (0,) * count for row in rows], np.int64))
+    return Placed(*columns)
 
 
 def native_levels(
@@ -148,8 +191,11 @@ def native_levels(
         if stack.pages.page.size <= grid.max():
             reason = f"has {stack.pages.page.size} pages, the image more"
         else:
-            pixels = make_pixels(files, paths, stack.pages.at(grid))
-            reason = _unfit(pixels, above)
+            try:
+                pixels = make_pixels(files, paths, stack.pages.at(grid))
+                reason = _unfit(pixels, above)
+            except (ReadError, UnsupportedInput) as error:  # nobody has asked for them yet
+                reason = f"cannot be read: {error}"
         if reason:
             warnings.append(f"lower levels are not used: level {number} {reason}")
             return ()
