@@ -52,7 +52,7 @@ UNSHARDED_CHUNKS = 10_000
 MOST_DECODED_TWICE = 0.25
 """Regions grow up to what the memory allows rather than have more than this share of chunks decoded again."""
 
-READ_BYTES = 4 * 2**20
+READ_BYTES = 2**20
 """Buffer of a read of small chunks that are neighbours in the file."""
 
 CHUNK_TASK_BYTES = 6 * 2**10

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 Bytes = np.ndarray[tuple[int], np.dtype[np.uint8]]
 
-READ_AT_ONCE = 4 * 2**20
-"""Neighbours in the file are read together up to this many bytes: small chunks would be all calls."""
+READ_AT_ONCE = 2**20
+"""Neighbours in the file are read together up to this many bytes: small chunks would be all calls, and more
+would not stay in the cache of a processor until they are decoded."""
 
 GAP_READ_OVER = 32 * 2**10
 """Bytes between two chunks that are read and dropped rather than skipped by another call."""
