@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -407,3 +408,14 @@ def test_micro_managers_index_tells_where_planes_are(tmp_path: Path, order: str)
     micro_manager_stack(tmp_path / "b_MMStack.tif", planes[:6], places[:6], summary)
     micro_manager_stack(tmp_path / "b_MMStack_1.tif", planes[6:], places[6:], summary)
     np.testing.assert_array_equal(read(tmp_path / "b_MMStack.tif"), pixels)
+
+
+def test_messages_name_the_file_as_it_was_given(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", coded_pixels((4, 40, 50)), photometric="minisblack", compression="zlib")
+    (tmp_path / "link.tif").symlink_to(tmp_path / "a.tif")
+    with READER.open(str(tmp_path / "link.tif")) as source:
+        assert source.paths == [str(tmp_path / "link.tif")]
+        (image,) = source.images
+        os.truncate(tmp_path / "a.tif", 300)
+        with pytest.raises(ReadError, match=r"link\.tif: page 0"):
+            image.pixels[...]

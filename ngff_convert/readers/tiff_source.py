@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tifffile
@@ -77,11 +76,10 @@ def read_images(
         every = every_series(tif)
         if len(every) < len(tif.series):
             warnings.append("pages without pixels are left out")
-        for number, series in enumerate(every):
-            where = path if len(every) == 1 else f"{path}: image {number}"
+        for series in every:
             try:
                 stack = stack_of(series)
-                images += _series_images(where, files, tif, series, stack, reading, warnings)
+                images += _series_images(path, files, tif, series, stack, reading, warnings)
                 paths |= dict.fromkeys(stack.paths)
             except UnsupportedInput as error:
                 refused.append(error)
@@ -98,7 +96,7 @@ def read_images(
 
 
 def _series_images(
-    where: str,
+    path: str,
     files: TiffFiles,
     tif: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
@@ -112,8 +110,8 @@ def _series_images(
     if reading.axes is None and set(stack.axes.letters) & set("YX"):
         stated = series.get_axes(squeeze=True)
         warnings.append(f"axes {stated}, as the file has them, are not those of pages: rows are taken as y")
-    paths = stack.paths or (str(Path(tif.filehandle.path)),)
-    axes = asked(stack.axes, reading, where)
+    paths = stack.paths or (path,)
+    axes = asked(stack.axes, reading, path)
     every = grids(axes)
     images = []
     for number, grid in enumerate(every):
