@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.readers.contract import Reading
+    from ngff_convert.readers.tiff_axes import PageAxes
     from ngff_convert.readers.tiff_stacks import Stack
 
 ORIENTATION = 274
@@ -76,10 +77,17 @@ def read_images(
         every = every_series(tif)
         if len(every) < len(tif.series):
             warnings.append("pages without pixels are left out")
-        for series in every:
+        for number, series in enumerate(every):
+            where = path if len(every) == 1 else f"{path}: image {number}"
             try:
                 stack = stack_of(series)
-                images += _series_images(path, files, tif, series, stack, reading, warnings)
+                axes = asked(stack.axes, reading, where)
+                if reading.axes is None and not set(stack.axes.letters).isdisjoint("YX"):
+                    stated = series.get_axes(squeeze=True)
+                    warnings.append(
+                        f"axes {stated}, as the file has them, are not those of pages: rows are y"
+                    )
+                images += _series_images(path, files, tif, series, stack, axes, warnings)
                 paths |= dict.fromkeys(stack.paths)
             except UnsupportedInput as error:
                 refused.append(error)
@@ -101,17 +109,13 @@ def _series_images(
     tif: tifffile.TiffFile,
     series: tifffile.TiffPageSeries,
     stack: Stack,
-    reading: Reading,
+    axes: PageAxes,
     warnings: list[str],
 ) -> list[Image]:
     lower = [stack_of(level) for level in series.levels[1:]]
     if series.transform is not None:
         warnings.append("pixels are the stored values, not on the scale that the file states for display")
-    if reading.axes is None and set(stack.axes.letters) & set("YX"):
-        stated = series.get_axes(squeeze=True)
-        warnings.append(f"axes {stated}, as the file has them, are not those of pages: rows are taken as y")
     paths = stack.paths or (path,)
-    axes = asked(stack.axes, reading, path)
     every = grids(axes)
     images = []
     for number, grid in enumerate(every):
