@@ -163,9 +163,7 @@ def test_rows_and_columns_that_pages_have_not_are_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", pixels, metadata={"axes": "YXC"})
     with READER.open(str(path)) as source:
         np.testing.assert_array_equal(source.images[0].pixels[0, 0], pixels)
-        assert source.warnings == [
-            "axes YXC, as the file has them, are not those of pages: rows are y"
-        ]
+        assert source.warnings == ["axes YXC, as the file has them, are not those of pages: rows are y"]
 
 
 def test_several_images(tmp_path: Path) -> None:
