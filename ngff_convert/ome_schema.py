@@ -80,7 +80,7 @@ def mended(xml: str) -> str:
         warnings.simplefilter("ignore")  # ome-types says what it mends
         try:
             return str(to_xml(from_xml(xml.encode(), transformations=[_say_metadata_only])))
-        except Exception as error:
+        except Exception as error:  # XSLT, lxml, xsdata and pydantic have each their own
             reason = " ".join(str(error).partition("[type=")[0].split())
             raise ValueError(reason[:LONGEST_FAULT] or type(error).__name__) from error
 

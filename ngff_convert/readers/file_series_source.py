@@ -18,16 +18,16 @@ from ngff_convert.model import Channel, Image
 from ngff_convert.readers.contract import read_head
 from ngff_convert.readers.file_names import channel_names, gaps_in_words
 from ngff_convert.readers.file_patterns import shown
-from ngff_convert.readers.ome_tiff_source import alone_in
+from ngff_convert.readers.ome_tiff_source import Alone, alone_in
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, named, overruled
 from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
 from ngff_convert.readers.tiff_head import holds_ome_xml
-from ngff_convert.readers.tiff_metadata import Described, describe
+from ngff_convert.readers.tiff_metadata import describe
 from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
 from ngff_convert.readers.tiff_source import orientation
-from ngff_convert.readers.tiff_stacks import Stack, every_series, native_levels, stack_of
+from ngff_convert.readers.tiff_stacks import every_series, native_levels, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,7 +153,7 @@ class FileSeriesSource(PooledSource[TiffFiles]):
             if grid.in_order and (first.axes.letters[:1], first.axes.sizes[:1]) != ("C", grid.axes.sizes):
                 grid = replace(grid, channels=(), of_channel=())
             every = [_first(self.paths[n], self._files, grid, reading, []) for n in grid.of_channel]
-            own = [one.described.channels for one in every or [first]]
+            own = [one.file.described.channels for one in every or [first]]
             self.images = _images(name, self.paths, grid, first, own, self._files, self.warnings)
 
 
@@ -163,23 +163,16 @@ class _First:
 
     Attributes
     ----------
-    stack, lower
-        Its pages, and those of its lower levels.
+    file
+        Its image.
     axes
         Along what the pages of all files are counted.
-    described
-        What it says of itself.
-    orientation
-        Value of the tag.
     n_pages
         Length of its chain of pages.
     """
 
-    stack: Stack
-    lower: tuple[Stack, ...]
+    file: Alone
     axes: PageAxes
-    described: Described
-    orientation: int
     n_pages: int
 
 
@@ -190,7 +183,7 @@ def _first(path: str, files: TiffFiles, grid: FileGrid, reading: Reading, warnin
         ome = alone_in(path, files, warnings)
         if ome is not None:
             axes = _axes(grid, ome.stack.axes, reading, path)
-            return _First(ome.stack, ome.lower, axes, ome.described, ome.orientation, n_pages)
+            return _First(ome, axes, n_pages)
     with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
         every = every_series(tif)
         if not every:
@@ -206,7 +199,7 @@ def _first(path: str, files: TiffFiles, grid: FileGrid, reading: Reading, warnin
         t, c, z = sizes
         described = describe(tif, series, (t, c * samples, z), samples, warnings)
         lower = tuple(stack_of(level) for level in series.levels[1:])
-        return _First(stack, lower, axes, described, orientation(series.keyframe), n_pages)
+        return _First(Alone(stack, lower, described, orientation(series.keyframe)), axes, n_pages)
 
 
 def _axes(grid: FileGrid, own: PageAxes, reading: Reading, path: str) -> PageAxes:
@@ -230,13 +223,14 @@ def _images(
     warnings: list[str],
 ) -> list[Image]:
     every = [
-        stack.repeated(files_grid.axes, files_grid.file, paths[0]) for stack in (first.stack, *first.lower)
+        stack.repeated(files_grid.axes, files_grid.file, paths[0])
+        for stack in (first.file.stack, *first.file.lower)
     ]
     images = []
     found = grids(first.axes)
     for number, grid in enumerate(found):
         pixels = make_pixels(files, paths, every[0].pages.at(grid), first.n_pages)
-        described = first.described
+        described = first.file.described
         same_t = len(described.time_stamps) == pixels.shape[0]
         image = Image(
             name=name if len(found) == 1 else f"{name} {number}",
@@ -247,7 +241,7 @@ def _images(
             native_levels=native_levels(every[1:], grid, files, paths, pixels, warnings),
             original_metadata=described.original_metadata,
         )
-        images.append(upright(image, first.orientation, warnings))
+        images.append(upright(image, first.file.orientation, warnings))
     return images
 
 

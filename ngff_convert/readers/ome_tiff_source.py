@@ -312,14 +312,14 @@ class NoPagesError(ReadError):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Alone:
-    """The one image of an OME-TIFF that is a file of its own.
+    """The one image of a file of its own.
 
     Attributes
     ----------
     stack, lower
         Its pages, and those of its lower levels.
     described
-        What its OME-XML says.
+        What the file says of it.
     orientation
         Value of the tag.
     """

@@ -233,7 +233,7 @@ class PooledSource(Generic[P]):
         """Close the files where the block fails: nobody else can."""
         try:
             yield
-        except BaseException:  # whatever it is
+        except BaseException:  # whatever it is, nobody else can close them
             self._files.close()
             raise
 
