@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ngff_convert.verification import Verification
+
 Shape: TypeAlias = tuple[int, ...]
 Factor: TypeAlias = tuple[int, ...]
 Triple: TypeAlias = tuple[float, ...]
@@ -77,8 +79,19 @@ class PixelArray(Protocol):
     def compression(self) -> str:
         """How the source compresses its chunks, for people: ``"shuffle + deflate 4"``, ``"none"``."""
 
+    @property
+    def index_bytes(self) -> int:
+        """Most memory that knowing where the chunks lie takes, bytes, whatever is read of them."""
+
+    @property
+    def library(self) -> str:
+        """What `read_by_library` reads through; empty where that is no other way than the usual one."""
+
     def __getitem__(self, index: Any, /) -> NDArray[Any]:  # noqa: ANN401 - any basic numpy index
         """Read a box; every source chunk it touches is decoded once."""
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read the same voxels another way, for verification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,11 +518,17 @@ class Decided:
         How it is written.
     folder
         Where its group is in the store: ``""`` is the root.
+    number
+        Which of the source's images it is, from 0.
+    crop
+        What of the source's image it is; None is all.
     """
 
     image: Image
     plan: WritePlan
     folder: str
+    number: int = 0
+    crop: Box | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,10 +539,12 @@ class Report:
     ----------
     target
         The store.
-    plans
-        One plan an image.
+    plans, folders
+        For each image its plan, and where its group is in the store: ``""`` is the root.
     read_bytes, written_bytes
         Uncompressed bytes of pixels.
+    kept_bytes
+        Uncompressed bytes of pixels that an earlier, interrupted run had read already.
     stored_bytes
         Bytes of all files of each level, by its path in the store; ``""`` is everything.
     seconds
@@ -531,14 +552,19 @@ class Report:
     warnings
         Everything that was noted on the way.
     filled
-        What of the input was not there and is 0 in the store, because the user wanted that.
+        What of the input was not there, or damaged, and is 0 in the store, because the user wanted that.
+    verification
+        What was held against the source; None if that was not asked for.
     """
 
     target: str
     plans: tuple[WritePlan, ...]
+    folders: tuple[str, ...]
     read_bytes: int
     written_bytes: int
+    kept_bytes: int
     stored_bytes: Mapping[str, int]
     seconds: float
     warnings: tuple[str, ...]
     filled: tuple[str, ...] = ()
+    verification: Verification | None = None

@@ -36,6 +36,11 @@ def apply(image: Image, options: Options) -> Image:
     )
 
 
+def crop_of(image: Image) -> Box | None:
+    """Return what of its source an image of `apply` is; None where it is all of it."""
+    return image.pixels.box if isinstance(image.pixels, Cropped) else None
+
+
 def _bounds(axis: str, size: int, span: Span) -> tuple[int, int]:
     start = 0 if span[0] is None else span[0]
     stop = size if span[1] is None else span[1]
@@ -113,10 +118,19 @@ class Cropped(LazyPixels):
         self.chunks = base.chunks
         self.offset = _sum(base.offset, box.start)
         self.compression = base.compression
+        self.library = base.library
+        self.index_bytes = base.index_bytes
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box of the box."""
-        return self.base[Box(_sum(box.start, self.box.start), _sum(box.stop, self.box.start)).slices]
+        return self.base[self._inner(box).slices]
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read a box of the box the other way."""
+        return self.base.read_by_library(self._inner(box))
+
+    def _inner(self, box: Box) -> Box:
+        return Box(_sum(box.start, self.box.start), _sum(box.stop, self.box.start))
 
 
 def _sum(a: Shape, b: Shape) -> Shape:

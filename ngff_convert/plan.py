@@ -100,6 +100,8 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
     method = options.method or ("mode" if image.is_label else "mean")
     chunks = _chunks(image, options, itemsize(dtype))
     levels = _levels(image, options, method, chunks)
+    native = options.pyramid == "native"
+    read = (image.pixels, *(level.pixels for level in image.native_levels if native))
     request = _Request(
         source=image.pixels,
         native=tuple(level.pixels for level in image.native_levels),
@@ -109,9 +111,9 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         itemsize=itemsize(dtype),
         casts=dtype != image.pixels.dtype.name,
         budget=options.memory or resources.memory,
+        index=sum(pixels.index_bytes for pixels in read),
         workers=options.workers or resources.workers,
     )
-    native = options.pyramid == "native"
     passes = _native_passes(request) if native else _built_passes(request)
     return WritePlan(
         levels=_with_shards(request, passes, options),
@@ -121,7 +123,7 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         ngff_version=options.ngff_version,
         axes=AXES if options.output_axes == AXES or image.pixels.shape[0] > 1 else AXES[1:],
         method="native" if native else method,
-        workers=min(request.workers, *(request.budget // step.job_bytes for step in passes)),
+        workers=min(request.workers, *(request.for_jobs // step.job_bytes for step in passes)),
         budget_bytes=request.budget,
     )
 
@@ -237,7 +239,13 @@ class _Request:
     itemsize: int
     casts: bool
     budget: int
+    index: int
     workers: int
+
+    @property
+    def for_jobs(self) -> int:
+        """What the budget leaves beside what a reader keeps about its files."""
+        return self.budget - self.index
 
     def pixels(self, level: int) -> PixelArray:
         return self.native[level - 1] if level else self.source
@@ -285,7 +293,7 @@ def _largest(request: _Request) -> int:
 def _fits(request: _Request, step: Pass, region_bytes: int) -> bool:
     """Whether a region is at most so large, and as many as there are workers fit the budget."""
     within = prod(step.region) * request.itemsize <= region_bytes
-    return within and step.job_bytes * request.workers <= request.budget
+    return within and step.job_bytes * request.workers <= request.for_jobs
 
 
 def _step(request: _Request, native: bool, read: int, written: tuple[int, ...]) -> Pass:
@@ -314,13 +322,15 @@ def _ratio(factor: Sequence[float], base: Sequence[float]) -> Factor:
 
 def _grown(request: _Request, step: Pass) -> Pass:
     """Grow a region to the source's chunk edges where that is cheap, then to a size worth a job."""
-    if step.job_bytes > request.budget:
+    if step.job_bytes > request.for_jobs:
         source = prod(request.source.chunks) * request.source.dtype.itemsize
-        cause = (
-            f"give more memory: the source's chunks of {source / 2**20:.0f} MiB are decoded whole"
-            if step.native and 3 * source > request.budget
-            else "give more memory, or smaller --chunks or --shards"
-        )
+        if step.native and 3 * source > request.budget:
+            cause = f"give more memory: the source's chunks of {source / 2**20:.0f} MiB are decoded whole"
+        elif request.index > request.budget // 2:
+            needed = f"{request.index / 2**20:.0f} MiB"
+            cause = f"give more memory: {needed} of it go into where the source's chunks lie"
+        else:
+            cause = "give more memory, or smaller --chunks or --shards"
         raise MemoryBudgetError(
             f"level {step.read_level}: a region of {_commas(step.region)} voxels (t,c,z,y,x), the smallest "
             f"possible, needs {step.job_bytes / 2**20:.0f} MiB, but --memory allows "
@@ -347,7 +357,7 @@ def _aligned(request: _Request, step: Pass) -> Pass:
     for axis in reversed(range(len(AXES))):
         wanted = min(source[axis], step.shape[axis])
         while step.decoded_twice > MOST_DECODED_TWICE and step.region[axis] < wanted:
-            larger = _replaced(request, step, axis, 2 * step.region[axis], request.budget)
+            larger = _replaced(request, step, axis, 2 * step.region[axis], request.for_jobs)
             if larger is step:
                 break
             step = larger
@@ -400,13 +410,27 @@ def _decoded_twice(step: Pass, pixels: PixelArray) -> float:
     """Return the share of source chunks that are decoded again because a region's edge cuts them."""
     touched, there = 1, 1
     for n, region, chunk, offset in zip(step.shape, step.region, pixels.chunks, pixels.offset, strict=True):
-        first = offset // chunk
-        there *= -(-(offset + n) // chunk) - first
-        touched *= sum(
-            -(-(offset + min(n, start + region)) // chunk) - (offset + start) // chunk
-            for start in range(0, n, region)
-        )
+        chunks = -(-(offset + n) // chunk) - offset // chunk
+        edges = -(-n // region) - 1
+        there *= chunks
+        touched *= chunks + edges - _edges_on_chunks(edges, region, chunk, offset)
     return touched / there - 1
+
+
+def _edges_on_chunks(edges: int, region: int, chunk: int, offset: int) -> int:
+    """Return how many k of 1 to `edges` have an `offset` + k * `region` that is a multiple of `chunk`.
+
+    Examples
+    --------
+    >>> _edges_on_chunks(9, 6, 4, 2), sum((2 + k * 6) % 4 == 0 for k in range(1, 10))
+    (5, 5)
+    """
+    common = gcd(region, chunk)
+    if offset % common:
+        return 0
+    every = chunk // common
+    first = -offset // common * pow(region // common, -1, every) % every
+    return (edges - first) // every - (-first) // every
 
 
 # -- shards ------------------------------------------------------------------------------------------------

@@ -177,6 +177,9 @@ def _check_pixels(pixels: PixelArray, where: str) -> None:
     for box in boxes:
         if not _same(_read(pixels, box, where), whole[box.slices]):
             _fail(f"{where}: the box {box} is not what a larger read has there")
+        if not _same(pixels.read_by_library(box), whole[box.slices]):
+            other = pixels.library or "read_by_library"
+            _fail(f"{where}: the box {box} is read as something else through {other}")
     last = pixels[..., -1:]
     if not _same(pixels[-1, 0, ..., ::-2], pixels[pixels.shape[0] - 1, 0][..., ::-1][..., ::2]):
         _fail(f"{where}: negative indices and steps do not follow numpy")

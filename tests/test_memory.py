@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import tifffile
+from peaks import assert_within, needs_proc
 
 from ngff_convert import plan
 from ngff_convert.cli import main
@@ -18,10 +17,6 @@ from ngff_convert.testing import write_ims
 if TYPE_CHECKING:
     from pathlib import Path
 
-MIB = 2**20
-INTERPRETER_BYTES = 150 * 10**6
-"""Python, numpy, h5py, tensorstore and the rest, before the first pixel."""
-
 NO_FILTERS: dict[str, Any] = {}
 
 
@@ -30,16 +25,7 @@ def noise(*shape: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
     return np.random.default_rng(0).integers(0, 65535, shape, np.uint16)
 
 
-# The peak of this very program: that of a child as wait4 tells it begins with the parent's.
-PROGRAM = """
-import sys
-from ngff_convert.cli import main
-assert main(sys.argv[1:]) == 0
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_proc
 @pytest.mark.parametrize(
     ("shape", "chunks", "words", "budget"),
     [
@@ -60,16 +46,7 @@ def test_the_budget_is_kept(
     assert_within(budget, tmp_path / "in.ims", tmp_path / "out", *words.split())
 
 
-def assert_within(budget: int, source: Path, target: Path, *words: str) -> None:
-    arguments = [str(source), str(target), *words, "--memory", f"{budget}MiB", "--workers", "2", "--quiet"]
-    command = [sys.executable, "-c", PROGRAM, *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    peak = int(result.stdout) * 1024
-    assert peak <= budget * MIB + INTERPRETER_BYTES, f"{peak / MIB:.0f} MiB"
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@needs_proc
 @pytest.mark.parametrize(
     ("shape", "settings", "budget"),
     [

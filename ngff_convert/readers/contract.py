@@ -9,6 +9,8 @@ A reader recognises a format and opens files of it. It is responsible for
 3. Pixels: each level is a `LazyPixels` of shape t, c, z, y, x, cropped to its true size, in native byte
    order, that reads any box in one call, decodes every source chunk it touches once, and takes no lock while
    it decodes. Boxes are read from many threads at once. It pickles as an address and opens the file anew.
+   For verification it reads them a second way as well, `LazyPixels.read_by_library`: by the format's own
+   library, and equal voxel by voxel. A reader without one says so by leaving `LazyPixels.library` empty.
 4. Calibration: sizes and origin in a unit of `units.SPACE_UNITS`, and None for what the file does not say.
 
 It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
@@ -181,11 +183,23 @@ class LazyPixels(ABC):
     chunks: Shape
     compression: str
     offset: Shape = (0, 0, 0, 0, 0)
+    library: str = ""
+    """What `read_by_library` reads through; empty where that is the reader's own code after all."""
+    index_bytes: int = 0
+    """Most memory that knowing where chunks lie takes, and finding out; none of it is for one box alone."""
     ndim = 5
 
     @abstractmethod
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box of at least one voxel that lies within `shape`, as a new C-contiguous array."""
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read the same voxels as `read` through the format's own library, for verification.
+
+        It may be slow, but takes no more memory than `read` does, a few megabytes aside; it shares no reading
+        or decoding with `read`. Readers that have no such way leave this as it is, and `library` empty.
+        """
+        return self.read(box)
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:  # noqa: ANN401 - any basic numpy index
         """Read any basic numpy index: integers, slices with steps, ``...``."""

@@ -92,12 +92,19 @@ def _in_folder(path: str) -> list[str]:
     """Return the TIFF and companion files of a folder, in natural order."""
     try:
         with os.scandir(path) as entries:
-            names = natural(entry.path for entry in entries if _is_tiff_name(entry.name) and entry.is_file())
+            names = natural(entry.path for entry in entries if _is_tiff_name(entry.name) and _is_file(entry))
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
     if not names:
         raise UnsupportedInput(f"{path}: has no TIFF files in it; give a folder that has, or a pattern")
     return names
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link to itself
+        return False
 
 
 def _listed(path: str) -> list[str]:

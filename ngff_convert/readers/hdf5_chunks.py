@@ -18,12 +18,14 @@ import h5py
 import numpy as np
 
 from ngff_convert.errors import ReadError
-from ngff_convert.readers.hdf5_files import Place, damage_named, locate
-from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode, require
+from ngff_convert.readers.hdf5_files import Place, check_elsewhere, locate
+from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode
+from ngff_convert.readers.hdf5_library import read_whole as _read_by_library
+from ngff_convert.readers.open_files import CACHE_BYTES
 from ngff_convert.readers.stored_bytes import Contiguous, read_contiguous, runs, scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,6 +35,21 @@ if TYPE_CHECKING:
 BATCH = 1024
 """So many chunks are described as objects at a time."""
 
+COUNTED_AT_ONCE = 3 * 2**16
+"""So many coordinates of chunks are kept until they become numbers."""
+
+STORAGE_BYTES = 1000
+"""What is kept about a dataset besides its chunks."""
+
+TABLE_BYTES = 24
+"""What is kept about one chunk at the most; about all of a dataset that lacks none, half of it."""
+
+LISTING_BYTES = 56
+"""What one chunk takes besides while they are listed; measured."""
+
+INDEXED_BYTES = 8
+"""A compressed chunk takes at least so much of the file."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ChunkTable:
@@ -41,32 +58,41 @@ class ChunkTable:
     Attributes
     ----------
     number
-        Place in the grid of chunks, counted in C order; sorted.
+        Place in the grid of chunks, counted in C order; sorted. None where every chunk was written.
     offset, size
         Bytes from the beginning of the file, and stored bytes.
     mask
-        Bit i is set where filter i was left out.
+        Bit i is set where filter i was left out; None where none ever was.
     """
 
-    number: NDArray[np.int64]
+    number: NDArray[np.int64] | None
     offset: NDArray[np.int64]
-    size: NDArray[np.int64]
-    mask: NDArray[np.int64]
+    size: NDArray[np.int64] | NDArray[np.uint32]
+    mask: NDArray[np.uint32] | None
 
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        return sum(column.nbytes for column in (self.number, self.offset, self.size, self.mask))
+        columns = (self.number, self.offset, self.size, self.mask)
+        return sum(column.nbytes for column in columns if column is not None)
 
     def within(
         self, first: NDArray[np.int64], stop: NDArray[np.int64], grid: Sequence[int]
     ) -> NDArray[np.int64]:
         """Return the rows of the chunks in a box of the grid, in the order in which they lie in the file."""
         steps = [np.arange(a, b) * n for a, b, n in zip(first, stop, _strides(grid), strict=True)]
-        numbers: NDArray[np.int64] = reduce(np.add.outer, steps).reshape(-1)
-        rows: NDArray[np.int64] = np.searchsorted(self.number, numbers)
-        rows = rows[np.take(self.number, rows, mode="clip") == numbers] if self.number.size else rows[:0]
+        rows: NDArray[np.int64] = reduce(np.add.outer, steps).reshape(-1)
+        if self.number is not None:
+            numbers, rows = rows, np.searchsorted(self.number, rows)
+            rows = rows[np.take(self.number, rows, mode="clip") == numbers] if self.number.size else rows[:0]
         return rows[np.argsort(self.offset[rows])]
+
+    def columns(self, rows: NDArray[np.int64]) -> Iterator[list[int]]:
+        """Yield number, offset, size and mask of some rows."""
+        yield rows.tolist() if self.number is None else self.number[rows].tolist()
+        yield self.offset[rows].tolist()
+        yield self.size[rows].tolist()
+        yield [0] * len(rows) if self.mask is None else self.mask[rows].tolist()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -136,6 +162,8 @@ def inspect(files: Hdf5Files, path: str, name: str, *, with_table: bool = False)
         steps = map(properties.get_filter, range(properties.get_nfilters()))
         filters = tuple(Filter(code, tuple(values)) for code, _, values, _ in steps)
         layout = _layout(dataset, properties, filters)
+        if layout == "library":
+            check_elsewhere(files, place, dataset)
         return Storage(
             place=place,
             shape=dataset.shape,
@@ -154,10 +182,31 @@ def storage_of(files: Hdf5Files, path: str, name: str) -> Storage | None:
 
     def make() -> tuple[Storage | None, int]:
         storage = inspect(files, path, name, with_table=True)
-        return storage, 1000 + (storage.table.nbytes if storage and storage.table else 0)
+        return storage, STORAGE_BYTES + (storage.table.nbytes if storage and storage.table else 0)
 
     storage: Storage | None = files.cache.get(Place(path, name), make)
     return storage
+
+
+def index_bytes(storage: Storage, file_bytes: int, n_datasets: int) -> int:
+    """Return the most memory that the chunk tables of datasets such as one take: kept, and while one is made.
+
+    Parameters
+    ----------
+    storage
+        One of them.
+    file_bytes
+        Size of its file, which limits how many chunks were ever written.
+    n_datasets
+        How many there are.
+    """
+    kept = STORAGE_BYTES
+    listing = 0
+    if storage.layout == "chunked" and storage.chunks:
+        least = INDEXED_BYTES if storage.filters else prod(storage.chunks) * storage.dtype.itemsize
+        n_chunks = min(prod(_grid(storage.shape, storage.chunks)), file_bytes // least)
+        kept, listing = kept + n_chunks * TABLE_BYTES, n_chunks * LISTING_BYTES
+    return min(n_datasets * kept, CACHE_BYTES + kept) + listing
 
 
 def read_box(files: Hdf5Files, storage: Storage, start: Sequence[int], out: NDArray[Any]) -> None:
@@ -215,7 +264,8 @@ def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str: 
 
 def _chunk_table(dataset: Any) -> ChunkTable:  # noqa: ANN401
     # Flat arrays of machine numbers: a million chunks take tens of megabytes, not hundreds.
-    corners, offsets, sizes, masks = array("q"), array("q"), array("q"), array("q")
+    corners, numbers, offsets, sizes, masks = (array("q") for _ in range(5))
+    grid = _grid(dataset.shape, dataset.chunks)
 
     def note(chunk: Any) -> None:  # noqa: ANN401 - h5py is untyped
         if chunk.byte_offset is not None and chunk.size:
@@ -223,16 +273,42 @@ def _chunk_table(dataset: Any) -> ChunkTable:  # noqa: ANN401
             offsets.append(chunk.byte_offset)
             sizes.append(chunk.size)
             masks.append(chunk.filter_mask)
+            if len(corners) > COUNTED_AT_ONCE:
+                count()
+
+    def count() -> None:
+        cells = np.array(corners, np.int64).reshape(-1, len(grid)) // np.array(dataset.chunks)
+        inside = (cells < np.array(grid)).all(axis=1)
+        numbers.frombytes(np.where(inside, cells @ _strides(grid), -1).tobytes())
+        del corners[:]
 
     dataset.id.chunk_iter(note)
-    grid = _grid(dataset.shape, dataset.chunks)
-    cells = np.array(corners, np.int64).reshape(-1, len(grid)) // np.array(dataset.chunks)
-    inside = (cells < np.array(grid)).all(axis=1)
-    number = cells @ _strides(grid)
-    order = np.argsort(number, kind="stable")
-    order = order[inside[order]]
-    columns = (np.array(column, np.int64)[order] for column in (offsets, sizes, masks))
-    return ChunkTable(number[order], *columns)
+    count()
+    number, offset, size, mask = (
+        np.frombuffer(column, np.int64) for column in (numbers, offsets, sizes, masks)
+    )
+    return _sorted(number, offset, size, mask, prod(grid))
+
+
+def _sorted(
+    number: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    size: NDArray[np.int64],
+    mask: NDArray[np.int64],
+    n_cells: int,
+) -> ChunkTable:
+    """Return columns as a table without what goes without saying; `number` is -1 outside the dataset."""
+    if number.size and (number[0] < 0 or (number[1:] <= number[:-1]).any()):
+        order = np.argsort(number, kind="stable")
+        order = order[np.searchsorted(number[order], 0) :]
+        number, offset, size, mask = (column[order] for column in (number, offset, size, mask))
+    whole = 0 < number.size == n_cells and number[0] == 0 and number[-1] == n_cells - 1
+    return ChunkTable(
+        None if whole and (number[1:] > number[:-1]).all() else number,
+        offset,
+        size.astype(np.uint32) if size.max(initial=0) < 2**32 else size,
+        mask.astype(np.uint32) if mask.any() else None,
+    )
 
 
 def _grid(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
@@ -287,12 +363,12 @@ def _pieces(
     shape: tuple[int, ...],
 ) -> list[_Piece]:
     """List a batch of the chunks that a box touches."""
-    corners = _cells(storage, table.number[rows]) * np.array(storage.chunks) - begin
+    numbers, *columns = table.columns(rows)
+    corners = _cells(storage, np.array(numbers, np.int64)) * np.array(storage.chunks) - begin
     low = np.maximum(corners, 0)
     high = np.minimum(corners + np.array(storage.chunks), shape)
-    columns = (column[rows].tolist() for column in (table.number, table.offset, table.size, table.mask))
     outer = (tuple(map(slice, a, b)) for a, b in zip(low.tolist(), high.tolist(), strict=True))
-    return list(map(_Piece, *columns, outer, (low - corners).tolist()))
+    return list(map(_Piece, numbers, *columns, outer, (low - corners).tolist()))
 
 
 def _cells(storage: Storage, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -338,11 +414,3 @@ def _place(stored: Bytes, piece: _Piece, storage: Storage, target: NDArray[Any])
     voxels = stored.view(storage.dtype).reshape(chunks)
     wanted = () if whole else tuple(slice(a, a + n) for a, n in zip(piece.skipped, target.shape, strict=True))
     target[...] = voxels[wanted]
-
-
-def _read_by_library(file: Hdf5File, storage: Storage, start: Sequence[int], out: NDArray[Any]) -> None:
-    require(storage.filters, str(storage.place))
-    box = tuple(slice(a, a + n) for a, n in zip(start, out.shape, strict=True))
-    where = f"{storage.place}: the box from {tuple(start)} of {out.shape}"
-    with damage_named(where):
-        out[...] = file.h5[storage.place.name][box]

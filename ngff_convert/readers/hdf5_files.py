@@ -2,7 +2,8 @@
 
 HDF5 follows external links by itself, but looks for a missing file in the working directory too, says only
 "unable to open file" where it finds none, and waits for ever on a named pipe. So `locate` walks a path link
-by link and names the one that leads nowhere.
+by link and names the one that leads nowhere. Nothing outside the folder of the input is read: whoever hands a
+file over could else have any other file of this user's copied into the output.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h5py
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
+from ngff_convert.readers.contract import open_file
 from ngff_convert.readers.open_files import FilePool, OpenFile
 
 if TYPE_CHECKING:
@@ -73,11 +75,22 @@ class Hdf5File(OpenFile):
 
 
 class Hdf5Files(FilePool[Hdf5File]):
-    """The HDF5 files that one source reads."""
+    """The HDF5 files that one source reads: the input, which is opened first, and others in its folder."""
+
+    def __init__(self, token: bytes | None = None) -> None:
+        super().__init__(token)
+        self._folders: tuple[Path, ...] = ()
 
     def open_file(self, path: str) -> Hdf5File:
         """Open a file; `UnsupportedInput` where it is not HDF5."""
-        return Hdf5File(path)
+        file = Hdf5File(path)
+        if not self._folders:
+            self._folders = Path(os.path.normpath(path)).parent, Path(path).resolve().parent
+        return file
+
+    def may_read(self, path: str) -> bool:
+        """Whether a path leads into the folder of the input or below; a symbolic link there may go on."""
+        return any(map(Path(os.path.normpath(path)).is_relative_to, self._folders))
 
     @contextmanager
     def object(self, place: Place) -> Iterator[Any]:
@@ -142,7 +155,7 @@ def locate(files: Hdf5Files, path: str, name: str) -> Place | None:
                 raise ReadError(f"{link}, which has no {'/'.join(parts[: n_hard + 1])}")
         here, rest = parts[:n_hard], parts[n_hard + 1 :]
         link = f"{path}: {'/'.join(parts[: n_hard + 1])} is a link to {step.described}"
-        path = external_target(path, "/".join(parts[: n_hard + 1]), step.file) if step.file else path
+        path = external_target(files, path, "/".join(parts[: n_hard + 1]), step.file) if step.file else path
         parts = [*([] if step.absolute else here), *step.parts, *rest]
     raise ReadError(f"{asked.path}: {asked.name} is a circle of links")
 
@@ -198,11 +211,13 @@ def name_bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
 
 
-def external_target(path: str, link: str, target: str) -> str:
+def external_target(files: Hdf5Files, path: str, link: str, target: str) -> str:
     """Return the file that an external link means.
 
     Parameters
     ----------
+    files
+        Knows the folder that links must not lead out of.
     path
         The file that holds the link.
     link
@@ -214,16 +229,79 @@ def external_target(path: str, link: str, target: str) -> str:
     Raises
     ------
     ReadError
-        There is none.
+        There is none in the folder of the input or below.
     """
     spelt = Path(target.replace("\\", "/"))
     folder = Path(path).parent
     candidates = [folder / spelt, Path(path).resolve().parent / spelt, folder / spelt.name]
-    for candidate in candidates:
+    places = [os.path.normpath(candidate) for candidate in candidates]
+    for place in filter(files.may_read, places):
         with suppress(OSError):  # a name too long, or a folder that may not be entered
-            if candidate.exists():
-                return os.path.normpath(candidate)
+            if Path(place).exists():
+                return place
+    if not files.may_read(places[0]):
+        raise ReadError(
+            f"{path}: {link} is a link to the file {target}, which is outside the input's folder and "
+            f"not read; copy that file into {folder}, or make a symbolic link to it there"
+        )
     raise ReadError(
-        f"{path}: {link} is a link to the file {target}, but there is no {os.path.normpath(candidates[0])}; "
+        f"{path}: {link} is a link to the file {target}, but there is no {places[0]}; "
         "copy the files it consists of together"
     )
+
+
+def lies_elsewhere(dataset: Any) -> bool:  # noqa: ANN401 - h5py is untyped
+    """Whether HDF5 fetches what a dataset holds from other datasets, or from files that are not even HDF5."""
+    properties = dataset.id.get_create_plist()
+    return bool(properties.get_layout() == h5py.h5d.VIRTUAL or properties.get_external_count())
+
+
+def check_elsewhere(files: Hdf5Files, place: Place, dataset: Any) -> None:  # noqa: ANN401
+    """Make sure that HDF5, which follows these by itself, fetches a dataset from regular files of the folder.
+
+    Raises
+    ------
+    ReadError
+        It would fetch from outside the input's folder, or from a file that is missing.
+    UnsupportedInput
+        It is made of datasets that are made of others, perhaps itself, or are not named one by one.
+    """
+    properties = dataset.id.get_create_plist()
+    for number in range(properties.get_external_count()):
+        name = os.fsdecode(properties.get_external(number)[0])
+        path = _fetched(files, place, name, [os.path.abspath(name)])  # noqa: PTH100 - it may be a link
+        os.close(open_file(path))
+    if properties.get_layout() != h5py.h5d.VIRTUAL:
+        return
+    for name, inner in {(source.file_name, source.dset_name) for source in dataset.virtual_sources()}:
+        if "%b" in name + inner:
+            raise UnsupportedInput(f"{place}: is made of the datasets {inner} of {name}, numbers left open")
+        path = place.path if name == "." else _virtual_file(files, place, name.replace("%%", "%"))
+        source = locate(files, path, inner.replace("%%", "%"))
+        if source is None or source.path != path:
+            raise ReadError(f"{place}: is made of {inner} of {path}, which that file does not hold itself")
+        with files.object(source) as below:
+            if below.id.get_create_plist().get_layout() == h5py.h5d.VIRTUAL:
+                raise UnsupportedInput(f"{place}: is made of {source}, which is made of others again")
+            check_elsewhere(files, source, below)
+
+
+def _virtual_file(files: Hdf5Files, place: Place, name: str) -> str:
+    folder, last = os.path.split(place.path)[0], os.path.basename(name)  # noqa: PTH119
+    spelt = [name] if os.path.isabs(name) else [os.path.join(folder, name), os.path.abspath(name)]  # noqa: PTH100, PTH117, PTH118
+    return _fetched(files, place, name, [*spelt, os.path.join(folder, last)])  # noqa: PTH118
+
+
+def _fetched(files: Hdf5Files, place: Place, name: str, candidates: list[str]) -> str:
+    """Return the first of the files there are, which is the one that HDF5 takes."""
+    path = next(filter(os.path.exists, candidates), None)
+    if path is None:
+        raise ReadError(
+            f"{place}: is kept in the file {name}, which is missing; copy it into the same folder"
+        )
+    if not files.may_read(path):
+        raise ReadError(
+            f"{place}: is kept in the file {name}, which is outside the input's folder and not "
+            "read; save the file with its pixels in it"
+        )
+    return os.path.normpath(path)

@@ -8,7 +8,7 @@ import h5py
 import imagecodecs
 import numpy as np
 
-from ngff_convert.errors import UnsupportedInput
+from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.readers.stored_bytes import Bytes, scratch
 
 if TYPE_CHECKING:
@@ -32,6 +32,10 @@ FILTER_NAMES = {
     32026: "blosc2",
 }
 
+N_SZIP_VALUES, N_SCALE_OFFSET_VALUES, N_NBIT_VALUES = 4, 20, 8
+"""Settings of filters of HDF5's own for plain numbers: H5Zszip.c, H5Zscaleoffset.c and H5Znbit.c; the third
+and the fifth of the last two are the numbers in a chunk, and the bytes of each."""
+
 
 class Filter(NamedTuple):
     """One step that a chunk went through when it was written: its number in HDF5, and its settings."""
@@ -51,8 +55,23 @@ class Filter(NamedTuple):
         return not 1 <= self.code <= 6
 
 
-def require(filters: Sequence[Filter], where: str) -> None:
-    """Make HDF5 know its filters; `UnsupportedInput`, with `where`, if one is not installed."""
+def require(filters: Sequence[Filter], where: str, n_bytes: int) -> None:
+    """Make HDF5 know its filters, and see that it can trust their settings.
+
+    Parameters
+    ----------
+    filters, where
+        In the order in which they were applied; what they are of, for errors.
+    n_bytes
+        Size of a chunk.
+
+    Raises
+    ------
+    UnsupportedInput
+        One is not installed.
+    ReadError
+        Settings are damaged.
+    """
     if any(step.is_foreign for step in filters):
         import hdf5plugin  # noqa: F401 - registers its filters with HDF5; only files that need one pay for it
     for step in filters:
@@ -60,6 +79,25 @@ def require(filters: Sequence[Filter], where: str) -> None:
             raise UnsupportedInput(
                 f"{where}: compressed with {step}, which is not installed; install the HDF5 plugin for it"
             )
+        if not _trusted(step.code, step.values, n_bytes):
+            raise ReadError(f"{where}: the settings of its filter {step} are damaged; copy it again")
+
+
+def _trusted(code: int, values: tuple[int, ...], n_bytes: int) -> bool:
+    """Whether the settings of a filter do not lead HDF5 beyond the memory that it took for a chunk.
+
+    HDF5 2.0 reads settings that are not there, and believes what they say of the size of a chunk: it crashes.
+    """
+    if code == SZIP:
+        return len(values) == N_SZIP_VALUES
+    if code == SCALE_OFFSET:
+        return len(values) == N_SCALE_OFFSET_VALUES and values[2] * values[4] == n_bytes
+    if code == NBIT:
+        if len(values) < 3 or values[0] != len(values):
+            return False
+        as_it_is = values[1] != 0
+        return as_it_is or (len(values) == N_NBIT_VALUES and values[2] * values[4] == n_bytes)
+    return True
 
 
 HIGHEST_RATIO = 1100

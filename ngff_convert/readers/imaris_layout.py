@@ -22,6 +22,7 @@ from ngff_convert.readers.hdf5_files import (
     Place,
     damage_named,
     external_target,
+    lies_elsewhere,
     locate,
     name_bytes,
     opened,
@@ -188,7 +189,7 @@ def _link_targets(files: Hdf5Files, place: Place, children: Iterable[_Child]) ->
     with files.object(place) as group:
         values = {name: group.get(name, getlink=True) for name in links}
     return {
-        external_target(place.path, f"{place.name.lstrip('/')}/{name}", link.filename)
+        external_target(files, place.path, f"{place.name.lstrip('/')}/{name}", link.filename)
         for name, link in values.items()
         if isinstance(link, h5py.ExternalLink)
     }
@@ -232,10 +233,12 @@ def window(files: Hdf5Files, path: str, level: LevelGroup, c: int) -> tuple[floa
         return None
     try:
         with opened(files, path, level.channel(t, c)) as group:
-            histogram = group["Histogram"]
-            if len(histogram.shape) != 1 or not 2 <= histogram.shape[0] <= MAX_HISTOGRAM_BINS:
-                return None
             limits = attributes(group)
+        with opened(files, path, f"{level.channel(t, c)}/Histogram") as histogram:
+            if not 2 <= prod(histogram.shape) <= MAX_HISTOGRAM_BINS or len(histogram.shape) != 1:
+                return None
+            if lies_elsewhere(histogram):
+                return None
             counts = histogram[()].astype(float).tolist()
     except HDF5_ERRORS:  # a histogram is a convenience
         return None
@@ -276,6 +279,8 @@ def _long_text(group: Any, name: str) -> str | None:  # noqa: ANN401
     dataset = group[name]
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "SO" or dataset.shape is None:
         return None
+    if lies_elsewhere(dataset):
+        return "(kept in another file, left out)"
     n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
     return _text(dataset[()]) if n_bytes <= MAX_TEXT_BYTES else f"({n_bytes} bytes, left out)"
 

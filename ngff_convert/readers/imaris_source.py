@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +12,9 @@ import numpy as np
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
 from ngff_convert.readers.contract import MAX_NAMED, LazyPixels
-from ngff_convert.readers.hdf5_chunks import Storage, inspect, read_box, storage_of
+from ngff_convert.readers.hdf5_chunks import Storage, index_bytes, inspect, read_box, storage_of
 from ngff_convert.readers.hdf5_files import Hdf5Files
+from ngff_convert.readers.hdf5_library import read_box_by_library
 from ngff_convert.readers.imaris_layout import (
     ImageGroup,
     LevelGroup,
@@ -39,6 +39,8 @@ from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.open_files import PooledSource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, NativeLevel, Shape
@@ -69,9 +71,19 @@ class ImarisPixels(LazyPixels):
     compression: str
     stored_zyx: tuple[int, ...]
     missing: frozenset[tuple[int, int]]
+    index_bytes: int
+
+    library = "h5py"
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, one dataset after the other."""
+        return self._read(box, read_box)
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read a box as HDF5 finds it."""
+        return self._read(box, read_box_by_library)
+
+    def _read(self, box: Box, read_dataset: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)
         for t in range(box.start[0], box.stop[0]):
             for c in range(box.start[1], box.stop[1]):
@@ -79,7 +91,7 @@ class ImarisPixels(LazyPixels):
                 if (t, c) in self.missing:
                     target[...] = 0
                 else:
-                    read_box(self.files, self._storage(t, c), box.start[2:], target)
+                    read_dataset(self.files, self._storage(t, c), box.start[2:], target)
         return out
 
     def _storage(self, t: int, c: int) -> Storage:
@@ -121,10 +133,6 @@ class ImarisSource(PooledSource[Hdf5Files]):
 
 def _image(files: Hdf5Files, path: str, group: ImageGroup, warnings: list[str]) -> Image:
     described = sections(files, path, group.info, warnings)
-    folders = Path(path).parent, Path(path).resolve().parent
-    far = [target for target in group.targets if not any(map(Path(target).is_relative_to, folders))]
-    if far:
-        warnings.append(f"pixels come from outside the file's folder: {_some(sorted(far))}")
     n_t, n_c = grid(group.levels[0], path)
     gaps = missing(group.levels[0], n_t, n_c)
     if gaps:
@@ -182,6 +190,8 @@ def _pixels(
             break
     else:
         return None
+    with files.using(storage.place.path) as file:
+        file_bytes = file.size
     where = f"{path}: {channel}/Data"
     kind, itemsize = storage.dtype.kind, storage.dtype.itemsize
     if kind not in "iuf" or itemsize > 8:
@@ -202,6 +212,7 @@ def _pixels(
         compression=storage.compression,
         stored_zyx=storage.shape,
         missing=missing(level, *n_tc),
+        index_bytes=index_bytes(storage, file_bytes, len(level.pairs)),
     )
 
 

@@ -172,13 +172,13 @@ def carried_on(root: Element, noted: list[str]) -> str:
         for element in root.iter():
             element.tag = f"{{{NAMESPACE}}}{local(element)}"
     say_metadata_only(root)
-    xml = ElementTree.tostring(root, "unicode")
     try:
+        xml = ElementTree.tostring(root, "unicode")
         if not root.tag.startswith(f"{{{NAMESPACE}}}") or fault(parsed(xml)):
             xml = mended(xml)
             if len(list(children(ElementTree.fromstring(xml), "Image"))) != n_images:
                 raise ValueError(f"{n_images} images are not all in it in the schema of 2016-06")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # elements within elements, a thousand deep
         noted.append(f"OME-XML is invalid: {error}; not carried on")
         return ""
     return xml

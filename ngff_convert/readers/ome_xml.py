@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 MAX_STATED_PLANES = 10**7
 """Planes that an image may state; more is a damaged document, and a table of them would fill the memory."""
 
+MAX_STATED_CHANNELS = 2**16 - 1
+"""Channels that an image may state: each becomes a record, unlike a plane."""
+
 ORDERS = frozenset({"XYZCT", "XYZTC", "XYCTZ", "XYCZT", "XYTCZ", "XYTZC"})
 
 _DTYPES = {
@@ -198,6 +201,8 @@ def _layout(pixels: Element, where: str) -> tuple[Shape, str, str]:
     shape = tuple(size or 0 for size in sizes.values())
     if shape[0] * shape[1] * shape[2] > MAX_STATED_PLANES:
         bad.append(f"{shape[0]} x {shape[1]} x {shape[2]} planes (t, c, z)")
+    elif shape[1] > MAX_STATED_CHANNELS:
+        bad.append(f"{shape[1]} channels")
     if bad or dtype is None:
         raise ReadError(f"{where} cannot be meant: {', '.join(bad)}")
     return shape, order, dtype

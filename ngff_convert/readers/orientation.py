@@ -49,15 +49,26 @@ class Turned(LazyPixels):
     chunks: Shape
     compression: str
     offset: Shape
+    library: str
+    index_bytes: int
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read the stored box and turn it."""
+        return self._as_seen(self.stored[self._as_stored(box).slices])
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read the stored box the other way and turn it."""
+        return self._as_seen(self.stored.read_by_library(self._as_stored(box)))
+
+    def _as_stored(self, box: Box) -> Box:
         spans = list(zip(box.start, box.stop, strict=True))
         for axis, flip in ((3, self.flip_y), (4, self.flip_x)):
             if flip:
                 spans[axis] = (self.shape[axis] - spans[axis][1], self.shape[axis] - spans[axis][0])
-        index = tuple(slice(*span) for span in _swapped(tuple(spans), swap=self.transpose))
-        block = self.stored[index]
+        start, stop = zip(*_swapped(tuple(spans), swap=self.transpose), strict=True)
+        return Box(start, stop)
+
+    def _as_seen(self, block: NDArray[Any]) -> NDArray[Any]:
         if self.transpose:
             block = block.swapaxes(3, 4)
         block = block[..., :: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
@@ -109,7 +120,19 @@ def _turned(pixels: PixelArray, turn: tuple[bool, bool, bool]) -> Turned:
         -n % chunk if flip else 0
         for n, chunk, flip in zip(shape, chunks, (False, False, False, flip_y, flip_x), strict=True)
     )
-    return Turned(pixels, transpose, flip_y, flip_x, shape, pixels.dtype, chunks, pixels.compression, offset)
+    return Turned(
+        stored=pixels,
+        transpose=transpose,
+        flip_y=flip_y,
+        flip_x=flip_x,
+        shape=shape,
+        dtype=pixels.dtype,
+        chunks=chunks,
+        compression=pixels.compression,
+        offset=offset,
+        library=pixels.library,
+        index_bytes=pixels.index_bytes,
+    )
 
 
 def _swapped(values: tuple[Any, ...], *, swap: bool) -> tuple[Any, ...]:

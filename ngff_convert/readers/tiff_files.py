@@ -20,7 +20,7 @@ import tifffile
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
 from ngff_convert.readers.contract import HEAD_BYTES
 from ngff_convert.readers.open_files import FilePool, OpenFile
-from ngff_convert.readers.tiff_head import is_tiff
+from ngff_convert.readers.tiff_head import huge_tag, is_tiff, several_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,7 @@ TIFF_ERRORS = (
     ArithmeticError,
     AssertionError,
     MemoryError,
+    SyntaxError,  # of XML, by ElementTree
     struct.error,
 )
 """What tifffile and imagecodecs raise for damaged files, depending on the place of the damage."""
@@ -59,19 +60,28 @@ _FOR_PROGRAMMERS = re.compile(
 """What tifffile's messages say for programmers only; of a tag, its number is kept."""
 
 
+MOST_LINES = 200
+"""Of a file that is nothing but damage, tifffile says something on every tag."""
+
+
 class _Collector(logging.Handler):
-    """Keeps what one thread logs."""
+    """Keeps what one thread logs, each line once, and not without end."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__(logging.WARNING)
         self._lines = lines
+        self._known = set(lines)
+        self._room = MOST_LINES
         self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            line = " ".join(_FOR_PROGRAMMERS.sub(r"\1", record.getMessage()).split())
-            if line not in self._lines:
-                self._lines.append(line)
+        if record.thread != self._thread or not self._room:
+            return
+        line = " ".join(_FOR_PROGRAMMERS.sub(r"\1", record.getMessage()).split())
+        if line not in self._known:
+            self._known.add(line)
+            self._room -= 1
+            self._lines.append(line if self._room else "more of the file is odd, which is not listed")
 
 
 @contextmanager
@@ -91,7 +101,9 @@ class TiffHandle(OpenFile):
 
     def understand(self) -> None:
         """Read the header and the first page."""
-        self.lock = threading.Lock()  # a TiffFile has one position and is for one thread at a time
+        # A TiffFile has one position and is for one thread at a time; tifffile takes the lock within itself.
+        self.lock = threading.RLock()
+        self._refuse_huge_tags()
         with logged([]):
             try:
                 self.tiff = tifffile.TiffFile(self.path)
@@ -99,6 +111,21 @@ class TiffHandle(OpenFile):
                 if not is_tiff(os.pread(self.descriptor, HEAD_BYTES, 0)):
                     raise UnsupportedInput(f"{self.path}: not a TIFF file: {error}") from error
                 raise ReadError(f"{self.path}: a damaged TIFF file: {error}; copy it again") from error
+
+    def _refuse_huge_tags(self) -> None:
+        """Refuse what tifffile would make hundreds of megabytes of Python's objects of, before it does."""
+        if not is_tiff(os.pread(self.descriptor, HEAD_BYTES, 0)):
+            return
+        if huge := huge_tag(self.descriptor, self.size):
+            raise UnsupportedInput(
+                f"{self.path}: tag {huge.code} of the page at byte {huge.ifd} has {huge.n_values} values, "
+                "too many to be read; save it with larger strips or tiles"
+            )
+        if wrong := several_values(self.descriptor):
+            raise ReadError(
+                f"{self.path}: tag {wrong.code} of the page at byte {wrong.ifd} has {wrong.n_values} values "
+                "instead of one; copy the file again"
+            )
 
     def close(self) -> None:
         """Close both."""

@@ -16,7 +16,45 @@ MAGICS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True),
 """How a file begins: its byte order, and whether it is BigTIFF."""
 
 IMAGE_DESCRIPTION = 270
+SUB_IFDS = 330
 MAX_TAGS = 4096
+MOST_VALUES = 2**22
+"""A tag of more numbers is not read: each takes a hundred bytes as an object of Python."""
+
+MOST_TEXT = 2**28
+"""Nor is one of more bytes of text."""
+
+SMALLEST_HUGE = 2 * MOST_VALUES
+"""A file of fewer bytes has no such tag."""
+
+ONE_NUMBER = (277, 32997)
+"""SamplesPerPixel and ImageDepth."""
+
+PAGES_LOOKED_AT = 64
+"""Later pages are not held against `ONE_NUMBER`: of thousands, it would take as long as reading them."""
+
+VALUE_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+"""Bytes of a value of each TIFF type."""
+
+TEXT_TYPES = (1, 2, 6, 7)
+
 END_BYTES = 16
 OME_END = b"OME>"
 """How OME-XML ends, whatever the prefix of its namespace."""
@@ -74,3 +112,96 @@ def _description_end(descriptor: int, head: bytes) -> bytes:
             wanted = min(size, END_BYTES)
             return os.pread(descriptor, wanted, offset + size - wanted)
     return b""
+
+
+class HugeTag(NamedTuple):
+    """A tag that would take too much memory."""
+
+    code: int
+    n_values: int
+    ifd: int
+
+
+def huge_tag(descriptor: int, size: int) -> HugeTag | None:
+    """Find a tag of more than `MOST_VALUES` numbers or `MOST_TEXT` bytes, in any page or sub-page.
+
+    Parameters
+    ----------
+    descriptor
+        The open file, whose first bytes are those of a TIFF file.
+    size
+        Its bytes. Tags that say they reach beyond are nobody's concern: they are not read.
+    """
+    if size < SMALLEST_HUGE:
+        return None
+    order, big = MAGICS[os.pread(descriptor, 4, 0)]
+    form = _BIG if big else _CLASSIC
+    left = [_number(descriptor, order + form.offset, form.first)]
+    seen = {0}
+    while left:
+        at = left.pop()
+        if at in seen:  # the end of a chain, or one that leads back into itself
+            continue
+        seen.add(at)
+        tags, following = _entries(descriptor, at, order, form)
+        left.append(following)
+        for code, kind, count, value in tags:
+            n_bytes = count * VALUE_SIZES.get(kind, 0)
+            if n_bytes > size:
+                continue
+            if count > (MOST_TEXT if kind in TEXT_TYPES else MOST_VALUES):
+                return HugeTag(code, count, at)
+            if code == SUB_IFDS:
+                left += _offsets(descriptor, count, value, order, form)
+    return None
+
+
+def several_values(descriptor: int) -> HugeTag | None:
+    """Find a tag that is one number and has several values, in the first pages; arguments as `huge_tag`.
+
+    tifffile multiplies by these numbers, and several values times a number are gigabytes of values.
+    """
+    order, big = MAGICS[os.pread(descriptor, 4, 0)]
+    form = _BIG if big else _CLASSIC
+    at = _number(descriptor, order + form.offset, form.first)
+    for _ in range(PAGES_LOOKED_AT):
+        if not at:
+            break
+        tags, following = _entries(descriptor, at, order, form)
+        for code, _kind, count, _value in tags:
+            if code in ONE_NUMBER and count > 1:
+                return HugeTag(code, count, at)
+        at = following
+    return None
+
+
+def _number(descriptor: int, form: str, at: int) -> int:
+    """Return the number at a place; 0 where the file ends before."""
+    data = os.pread(descriptor, struct.calcsize(form), min(at, 2**63 - 2**20))
+    return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else 0
+
+
+def _entries(
+    descriptor: int, at: int, order: str, form: _Form
+) -> tuple[list[tuple[int, int, int, bytes]], int]:
+    """Return the tags of a page - code, type, count, value - and where the next page is."""
+    begin = at + struct.calcsize(order + form.n_tags)
+    entry = struct.Struct(order + form.entry)
+    n_tags = min(_number(descriptor, order + form.n_tags, at), MAX_TAGS)
+    data = os.pread(descriptor, n_tags * entry.size, min(begin, 2**63 - 2**20))
+    whole = data[: len(data) // entry.size * entry.size]
+    return list(entry.iter_unpack(whole)), _number(
+        descriptor, order + form.offset, begin + n_tags * entry.size
+    )
+
+
+def _offsets(descriptor: int, count: int, value: bytes, order: str, form: _Form) -> list[int]:
+    """Return the sub-pages that a tag lists, which has as many values as `huge_tag` lets pass."""
+    size = struct.calcsize(order + form.offset)
+    (at,) = struct.unpack(order + form.offset, value)
+    data = (
+        value if count * size <= form.inline else os.pread(descriptor, count * size, min(at, 2**63 - 2**20))
+    )
+    return [
+        int(offset) for (offset,) in struct.iter_unpack(order + form.offset, data[: len(data) // size * size])
+    ]

@@ -9,11 +9,13 @@ import numpy as np
 
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.contract import LazyPixels
+from ngff_convert.readers.open_files import CACHE_BYTES
 from ngff_convert.readers.tiff_files import damage_named, page_words
+from ngff_convert.readers.tiff_library import read_page_by_library
 from ngff_convert.readers.tiff_planes import Page, describe_page, read_page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -97,9 +99,19 @@ class TiffPixels(LazyPixels):
     dtype: np.dtype[Any]
     chunks: Shape
     compression: str
+    index_bytes: int
+
+    library = "tifffile"
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, page after page."""
+        return self._read(box, self._read_page)
+
+    def read_by_library(self, box: Box) -> NDArray[Any]:
+        """Read a box as tifffile reads it."""
+        return self._read(box, self._read_page_by_library)
+
+    def _read(self, box: Box, read_part: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)
         for t in range(box.start[0], box.stop[0]):
             for c, first_c, n_c in _parts(box.start[1], box.stop[1], self.samples):
@@ -108,37 +120,62 @@ class TiffPixels(LazyPixels):
                     at_z = z * self.depth + first_z - box.start[2]
                     target = out[t - box.start[0], at_c : at_c + n_c, at_z : at_z + n_z]
                     start = (first_c, first_z, box.start[3], box.start[4])
-                    self._read_page((t, c, z), start, target)
+                    number = int(self.pages.page[t, c, z])
+                    if number == MISSING:
+                        target[...] = 0
+                        continue
+                    path = self.paths[self.pages.file[t, c, z]]
+                    with self.files.using(path) as file:
+                        read_part(file, number, (t, c, z), start, target)
         return out
 
     def _read_page(
-        self, at: tuple[int, int, int], start: tuple[int, int, int, int], out: NDArray[Any]
+        self,
+        file: TiffHandle,
+        number: int,
+        at: tuple[int, int, int],
+        start: tuple[int, int, int, int],
+        out: NDArray[Any],
     ) -> None:
         pages = self.pages
-        number = int(pages.page[at])
-        if number == MISSING:
-            out[...] = 0
-            return
-        path = self.paths[pages.file[at]]
-        with self.files.using(path) as file:
 
-            def describe() -> tuple[Page, int]:
-                if self.pages_each is not None and file.n_pages() != self.pages_each:
-                    raise ReadError(
-                        f"{path}: has {file.n_pages()} pages, the first file {self.pages_each}; "
-                        "is it one of another image?"
-                    )
-                page = described_page(file, number, pages.sub)
-                return page, page.nbytes
+        def describe() -> tuple[Page, int]:
+            self._check_count(file)
+            page = described_page(file, number, pages.sub)
+            return page, page.nbytes
 
-            page: Page = self.files.cache.get((path, number, pages.sub), describe)
-            if pages.plane is not None:
-                page = page.moved(int(pages.plane[at]))
-            if pages.placed is not None:
-                i = int(np.ravel_multi_index(at, pages.page.shape))
-                page = page.placed(pages.placed.offsets[i], pages.placed.sizes[i])
-            self._check(page)
-            read_page(file, page, start, out)
+        page: Page = self.files.cache.get((file.path, number, pages.sub), describe)
+        if pages.plane is not None:
+            page = page.moved(int(pages.plane[at]))
+        if pages.placed is not None:
+            i = int(np.ravel_multi_index(at, pages.page.shape))
+            page = page.placed(pages.placed.offsets[i], pages.placed.sizes[i])
+        self._check(page)
+        read_page(file, page, start, out)
+
+    def _read_page_by_library(
+        self,
+        file: TiffHandle,
+        number: int,
+        at: tuple[int, int, int],
+        start: tuple[int, int, int, int],
+        out: NDArray[Any],
+    ) -> None:
+        pages = self.pages
+        plane = None if pages.plane is None else int(pages.plane[at])
+        placed = None
+        if pages.placed is not None:
+            i = int(np.ravel_multi_index(at, pages.page.shape))
+            placed = pages.placed.offsets[i].tolist(), pages.placed.sizes[i].tolist()
+        self._check_count(file)
+        read_page_by_library(file, (number, pages.sub), plane, placed, start, out)
+
+    def _check_count(self, file: TiffHandle) -> None:
+        if self.pages_each is not None and file.n_pages() != self.pages_each:
+            raise ReadError(
+                f"{file.path}: has {file.n_pages()} pages, the first file {self.pages_each}; "
+                "is it one of another image?"
+            )
 
     def _check(self, page: Page) -> None:
         expected = (self.samples, self.depth, *self.shape[3:])
@@ -215,6 +252,8 @@ def make_pixels(
         dtype=first.dtype,
         chunks=(1, by_sample, by_z, by_y, by_x),
         compression=first.compression,
+        index_bytes=min(there.size * first.nbytes, CACHE_BYTES + first.nbytes)
+        + min(there.size, 2) * first.listing_bytes,
     )
 
 

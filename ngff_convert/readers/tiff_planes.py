@@ -37,12 +37,18 @@ if TYPE_CHECKING:
 DESCRIPTION_BYTES = 4000
 """What a described page takes besides its tables; most of it is tifffile's function, measured."""
 
+LISTING_BYTES = 112
+"""What tifffile takes for each strip or tile of a page, as objects; measured."""
+
 ROW_PIECE_BYTES = 16 * 2**10
 """Part of an uncompressed row that is worth a call of its own: of a wide row no more has to be read."""
 
 HIGHEST_RATIO = 1 << 20
 """A strip or tile that would be so many times larger than what is stored is damaged; Zstandard and LZMA make
 some 30,000 : 1 of zeros, run lengths 64 : 1."""
+
+MOST_SAMPLES = 2**16 - 1
+"""SamplesPerPixel of TIFF 6.0 has 16 bits; each sample becomes a channel."""
 
 JPEGS = (6, 7, 33007, 34892)
 """Compressions that restore pixels of which colours are stored at a lower resolution."""
@@ -112,6 +118,11 @@ class Page:
         tables = sum(len(table) for table in self.tables.values())
         return DESCRIPTION_BYTES + self.offsets.nbytes + self.sizes.nbytes + tables
 
+    @property
+    def listing_bytes(self) -> int:
+        """Memory that tifffile takes for the description of such a page, and keeps if it is the first one."""
+        return LISTING_BYTES * self.offsets.size
+
     def moved(self, planes: int) -> Page:
         """Return the page that lies so many of this one's sizes after it."""
         if self.rows is None:
@@ -143,6 +154,10 @@ def describe_page(page: tifffile.TiffPage, where: str) -> Page:
         tile = (page.tiledepth, page.tilelength, page.tilewidth)
     if min(page.shaped) < 1 or min(tile) < 1:
         raise ReadError(f"{where}: holds no pixels: its size is {length} x {width} (y, x)")
+    if separate * interleaved > MOST_SAMPLES:
+        raise ReadError(
+            f"{where}: {separate * interleaved} samples a pixel cannot be meant; copy the file again"
+        )
     grid = _grid(page.shaped, tile)
     offsets, sizes = (np.array(v, np.int64) for v in (page.dataoffsets, page.databytecounts))
     if offsets.size != prod(grid) or sizes.size != offsets.size:
@@ -176,8 +191,8 @@ def describe_page(page: tifffile.TiffPage, where: str) -> Page:
 
 def _refuse_unsupported(page: tifffile.TiffPage, where: str) -> None:
     if page.dtype is None:
-        bits = page.bitspersample
-        raise UnsupportedInput(f"{where}: pixels of {bits} bits, sample format {page.sampleformat}")
+        bits, kind = _shown(page.bitspersample), _shown(page.sampleformat)
+        raise UnsupportedInput(f"{where}: pixels of {bits} bits, sample format {kind}")
     if np.dtype(page.dtype).kind not in "biuf":
         raise UnsupportedInput(
             f"{where}: pixels are complex numbers ({np.dtype(page.dtype).name}), which OME-Zarr viewers do "
@@ -187,16 +202,23 @@ def _refuse_unsupported(page: tifffile.TiffPage, where: str) -> None:
         try:
             tifffile.TIFF.DECOMPRESSORS[page.compression]
         except KeyError as error:
-            raise UnsupportedInput(f"{where}: compression {page.compression} is not supported") from error
+            shown = _shown(page.compression)
+            raise UnsupportedInput(f"{where}: compression {shown} is not supported") from error
     if page.predictor != 1 and page.compression not in tifffile.TIFF.IMAGE_COMPRESSIONS:
         try:
             tifffile.TIFF.UNPREDICTORS[page.predictor]
         except KeyError as error:
-            raise UnsupportedInput(f"{where}: predictor {page.predictor} is not supported") from error
+            shown = _shown(page.predictor)
+            raise UnsupportedInput(f"{where}: predictor {shown} is not supported") from error
     if page.is_subsampled and (page.planarconfig == 2 or page.compression not in JPEGS):
         raise UnsupportedInput(
             f"{where}: colours at a lower resolution than brightness (YCbCr), which only JPEG may have here"
         )
+
+
+def _shown(value: object) -> str:
+    """Return the value of a tag for a message: of a damaged file, it may be a text of many lines."""
+    return format(value, "d") if isinstance(value, int) else repr(value)[:40]
 
 
 def _tables(page: tifffile.TiffPage) -> dict[str, bytes]:
@@ -335,6 +357,11 @@ def _place(
     except TIFF_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ReadError(f"{_where(page, segment)} is damaged: {reason}; copy the file again") from error
+    if decoded.shape[-1] != page.interleaved:
+        raise ReadError(
+            f"{_where(page, segment)} is damaged: {decoded.shape[-1]} samples, not {page.interleaved}; "
+            "copy the file again"
+        )
     for separate, source, target in _overlap(page, corner, decoded.shape, start, out.shape):
         wanted = decoded[source]
         out[target] = wanted[..., 0] if separate else np.moveaxis(wanted, -1, 0)

@@ -136,5 +136,6 @@ def _series_images(
 
 
 def orientation(page: tifffile.TiffPage) -> int:
-    """Return the value of a page's tag Orientation; 1, as it is seen, where it has none."""
-    return int(page.tags.valueof(ORIENTATION, 1))
+    """Return the value of a page's tag Orientation; 1, as it is seen, where it has none, or no number."""
+    value = page.tags.valueof(ORIENTATION, 1)
+    return int(value) if isinstance(value, int) else 1

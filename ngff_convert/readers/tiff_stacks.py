@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tifffile
 
 from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.readers.contract import open_file
 from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.tiff_axes import PageAxes
 from ngff_convert.readers.tiff_pixels import MISSING, Pages, Placed, make_pixels
@@ -17,7 +20,6 @@ from ngff_convert.readers.tiff_pixels import MISSING, Pages, Placed, make_pixels
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import tifffile
     from numpy.typing import NDArray
 
     from ngff_convert.model import NativeLevel
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
 
 PLACED_KINDS = ("lsm", "stk", "mmstack", "ndtiff")
 """Formats whose pages may not tell where their pixels are; tifffile knows."""
+
+NDTIFF_INDEX = "NDTiff.index"
+"""Where Micro-Manager's NDTiff lists planes and the names of their files."""
+
+MOST_PLANES = 10**7
+"""Planes that a summary of Micro-Manager may state; a list of more would fill the memory."""
 
 LARGEST_OFFSET = 2**32
 """Files up to here have offsets that need no correction."""
@@ -80,9 +88,40 @@ class Stack:
 
 def every_series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """Return the series of pages that tifffile finds in a file, but for those without pixels."""
+    _refuse_traps(tif)
     # Counting the pages finds a chain that leads back into itself, which tifffile would follow for ever.
     len(tif.pages)
     return [series for series in tif.series if prod(series.shape)]
+
+
+def _refuse_traps(tif: tifffile.TiffFile) -> None:
+    """Refuse what would make tifffile, on its own, open what is no file of the set, or list endless planes.
+
+    Raises
+    ------
+    ReadError
+        A set of Micro-Manager leads out of its folder, to what is no regular file, or states absurd numbers.
+    """
+    folder = Path(tif.filehandle.dirname)
+    members: set[str] = set()
+    if tif.is_ndtiff and os.path.lexists(folder / NDTIFF_INDEX):
+        os.close(open_file(str(folder / NDTIFF_INDEX)))
+        members = {entry[1] for entry in tifffile.tifffile.read_ndtiff_index(folder / NDTIFF_INDEX)}
+    elif tif.is_mmstack:
+        summary = (tif.micromanager_metadata or {}).get("Summary", {})
+        planes = prod(int(summary.get(key, 1)) for key in ("Frames", "Slices", "Channels", "Positions"))
+        if planes > MOST_PLANES:
+            raise ReadError(
+                f"{tif.filehandle.path}: Micro-Manager's summary states {planes} planes; copy it again"
+            )
+        members = {path.name for path in folder.glob("*_MMStack*.tif")}
+    for name in members:
+        if Path(name).name != name or "\\" in name:
+            raise ReadError(
+                f"{tif.filehandle.path}: its index leads out of its folder, to {name!r}; copy it again"
+            )
+        if os.path.lexists(folder / name):
+            os.close(open_file(str(folder / name)))
 
 
 def stack_of(series: tifffile.TiffPageSeries) -> Stack:
