@@ -1,8 +1,8 @@
 """The output appears under its final name only when it is whole.
 
-Work happens in ``TARGET.partial`` beside it, which names the plan it belongs to in `PLAN_FILE`; a lock on
-that file keeps a second run out. The last step is one rename. A partial store that an interrupted run left is
-taken up by the next run of an equal plan.
+Work happens in ``TARGET.partial`` beside it, which says in `PLAN_FILE` what it was begun with; a lock on that
+file keeps a second run out, and ends with the process. The last step is one rename. A partial store that an
+interrupted run left is taken up by the next run that would write the same.
 
 Nothing is ever removed but an OME-Zarr store that is to be replaced, and a partial store of this program.
 """
@@ -11,14 +11,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
+import re
 import shutil
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ngff_convert import resume
 from ngff_convert.errors import ConversionError, TargetError, WriteError
+from ngff_convert.journal import JOURNAL_FOLDER, anything_finished, flush_folder
 
 try:
     import fcntl
@@ -30,7 +33,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 PLAN_FILE = ".ngff-convert-plan.json"
-"""In the partial store: the plan, the digest that names it, and the lock of the run that writes it."""
+"""In the partial store: what it was begun with (`resume.Begun`), and the lock of the run that writes it."""
+
+LONGEST_NAME = 255
+"""Bytes of a name that every file system has room for."""
+
+HALF_WRITTEN = re.compile(r".+_[0-9a-f]{1,16}\.__lock")
+"""Files that tensorstore writes and then renames; a process that is killed leaves them."""
 
 HIERARCHY_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zarray")
 """A folder with one of these is a Zarr hierarchy."""
@@ -46,16 +55,29 @@ class Target(AbstractContextManager["Target"]):
         The final name.
     overwrite
         Whether a store that has that name is replaced.
+    restart
+        Whether a partial store of an earlier run is thrown away.
+    flush
+        Whether the finished store is on the disk before it gets its name.
     """
 
     path: Path
-    overwrite: bool
+    overwrite: bool = False
+    restart: bool = False
+    flush: bool = False
     _file: TextIO | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def partial(self) -> Path:
         """Where the store is until it is whole."""
-        return self.path.with_name(f"{self.path.name}.partial")
+        name = f"{self.path.name}.partial"
+        if len(os.fsencode(name)) <= LONGEST_NAME:
+            return self.path.with_name(name)
+        return self.path.with_name(f"{self.path.name[:40]}-{self._mark}.partial")
+
+    @property
+    def _mark(self) -> str:
+        return sha256(os.fsencode(self.path.name)).hexdigest()[:16]
 
     def check(self, source: str) -> None:
         """Refuse what could destroy something, before any work.
@@ -65,12 +87,18 @@ class Target(AbstractContextManager["Target"]):
         TargetError
             The output exists and is not to be replaced, or it, or its partial store, is or holds the input;
             or its name cannot be one.
+        WriteError
+            Its name is too long.
         """
         name = str(self.path)
         if not _is_utf8(name) or "\0" in name:
             raise TargetError(f"{name!r}: is not a name in UTF-8, as OME-Zarr needs; choose another output")
         if self.path.name in ("", ".."):
             raise TargetError(f"{self.path}: the output needs a name")
+        if len(os.fsencode(self.path.name)) > LONGEST_NAME:
+            raise WriteError(
+                f"{self.path}: File name too long: more than {LONGEST_NAME} bytes; choose a shorter one"
+            )
         for place in (self.path, self.partial):
             if _is_or_holds(place, source):
                 raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
@@ -79,6 +107,9 @@ class Target(AbstractContextManager["Target"]):
     def _check_free(self) -> None:
         if not os.path.lexists(self.path):
             return
+        if (self.path / PLAN_FILE).is_file():  # a run was killed after the store got its name
+            with suppress(OSError):  # it is whole all the same
+                self._tidy(self.path)
         if not _is_store(self.path):
             raise TargetError(
                 f"{self.path}: exists already and is not an OME-Zarr store; choose another name"
@@ -86,15 +117,21 @@ class Target(AbstractContextManager["Target"]):
         if not self.overwrite:
             raise TargetError(f"{self.path}: exists already; use --overwrite to replace it, or another name")
 
-    def begin(self, digest: str, decided: Mapping[str, Any]) -> bool:
-        """Make the partial store, or take up the one of an equal plan; from now on it is this run's alone.
+    def left(self) -> dict[str, Any] | None:
+        """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
+        with suppress(OSError, ValueError):  # `begin` looks again, with the lock
+            if not self.restart and anything_finished(self.partial):
+                record = json.loads((self.partial / PLAN_FILE).read_bytes())
+                return record if isinstance(record, dict) else None
+        return None
+
+    def begin(self, begun: resume.Begun) -> bool:
+        """Make the partial store, or take up the one of an equal digest; from now on it is this run's alone.
 
         Parameters
         ----------
-        digest
-            Names the plan; a partial store of another one is never mixed with it.
-        decided
-            The plan, for people and for whoever goes on with it: a few kilobytes an image.
+        begun
+            The record of this conversion, from `resume.begun`.
 
         Returns
         -------
@@ -104,19 +141,26 @@ class Target(AbstractContextManager["Target"]):
         Raises
         ------
         TargetError
-            Another run is writing it; or there is one of another plan and it is not to be replaced; or what
-            has its name is no partial store; or the output has appeared since `check`.
+            Another run is writing it; or there is one of another conversion, of which something is finished;
+            or what has its name is no partial store; or the output has appeared since `check`.
         WriteError
             The folder cannot be made.
         """
         try:
             self._file = file = self._locked()
-            left = self._left_digest(file)
-            if left != digest:
-                if left is not None:
-                    self._discard(file)
-                json.dump({"digest": digest, **decided}, file, indent=1)
+            text = file.read()
+            left = _record(text)
+            taken_up = left.get("digest") == begun["digest"] and not self.restart
+            if taken_up:
+                _remove_half_written(self.partial)
+            else:
+                self._discard(left, begun)
+                file.seek(0)
+                file.truncate()
+                json.dump(begun, file, indent=1)
                 file.flush()
+                os.fsync(file.fileno())  # without it, nothing can be gone on with
+                flush_folder(self.partial)
         except OSError as error:
             self.close()
             if isinstance(error, ConversionError):
@@ -124,7 +168,7 @@ class Target(AbstractContextManager["Target"]):
             raise WriteError(f"{self.partial}: cannot be written: {error.strerror}") from error
         if fcntl is None:
             self.close()
-        return left == digest
+        return taken_up
 
     def finish(self) -> None:
         """Give the whole store its final name, and only then remove what had it before.
@@ -136,13 +180,17 @@ class Target(AbstractContextManager["Target"]):
         WriteError
             It cannot be renamed; the old output is in its place again. Or a leftover cannot be removed.
         """
-        # Never a name that something of the user's has; short enough wherever the partial store's name is.
-        old = self.path.with_name(f".{self.path.name[:40]}.replaced-{secrets.token_hex(4)}")
+        old = self._old()
         try:
             self._check_free()
+            if self.flush:
+                flush_folder(self.partial)
             if os.path.lexists(self.path):
+                _remove(old)
                 self.path.rename(old)
             self.partial.rename(self.path)
+            if self.flush:
+                flush_folder(self.path.parent)
         except TargetError as error:
             raise TargetError(f"{error} (the finished store is {self.partial})") from error
         except OSError as error:
@@ -155,13 +203,22 @@ class Target(AbstractContextManager["Target"]):
             raise
         finally:
             self.close()
-        for leftover in (self.path / PLAN_FILE, old):
-            try:
-                _remove(leftover)
-            except OSError as error:
-                raise WriteError(
-                    f"{leftover}: cannot be removed: {error.strerror}; the new store is whole, in {self.path}"
-                ) from error
+        try:
+            self._tidy(self.path)
+            _remove(old)
+        except OSError as error:
+            raise WriteError(
+                f"{error.filename}: cannot be removed: {error.strerror}; "
+                f"the new store is whole, in {self.path}"
+            ) from error
+
+    def _old(self) -> Path:
+        """Return what the old output is called while the new one takes its place.
+
+        The same for every run into this output, so that one that goes on where another was killed finds it;
+        short enough wherever the partial store's name is.
+        """
+        return self.path.with_name(f".{self.path.name[:40]}.replaced-{self._mark}")
 
     def _put_back(self, old: Path) -> str:
         """Give the old output its name again; return where it is, for a message."""
@@ -206,7 +263,7 @@ class Target(AbstractContextManager["Target"]):
                 handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
             except FileNotFoundError:  # another run has renamed the folder meanwhile
                 continue
-            file = open(handle, "r+", encoding="utf-8")  # noqa: PTH123, SIM115 - `close` closes it
+            file = open(handle, "r+", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115 - `close` closes it
             try:
                 if not _lock(handle):
                     raise TargetError(
@@ -240,28 +297,40 @@ class Target(AbstractContextManager["Target"]):
             "move it away, or choose another output"
         )
 
-    def _left_digest(self, file: TextIO) -> str | None:
-        """Return the digest of what is there already; None if nothing is, "" if there is no telling."""
-        try:
-            text = file.read()
-            record = json.loads(text) if text else None
-        except ValueError:
-            return ""
-        if not text and _names(self.partial) == {PLAN_FILE}:
-            return None
-        return str(record.get("digest", "")) if isinstance(record, dict) else ""
+    def _discard(self, left: Mapping[str, Any], begun: resume.Begun) -> None:
+        """Remove all that another conversion left, its record first, and keep the lock.
 
-    def _discard(self, file: TextIO) -> None:
-        """Remove all that another conversion left, its digest first, and keep the lock."""
-        if not self.overwrite:
+        What nobody has finished a region of is nobody's loss.
+        """
+        if not self.restart and anything_finished(self.partial):
             raise TargetError(
-                f"{self.partial}: is left by another conversion (other options, input or version): "
-                "remove it, or use --overwrite"
+                f"{self.partial}: is the work of another conversion: {resume.differences(left, begun)}; "
+                "use --restart to throw it away, or do as before to go on with it"
             )
-        file.seek(0)
-        file.truncate()
+        (self.partial / PLAN_FILE).write_bytes(b"")
         for name in _names(self.partial) - {PLAN_FILE}:
             _remove(self.partial / name)
+
+    @staticmethod
+    def _tidy(store: Path) -> None:
+        """Remove what only a partial store needs, the file by which it is known last."""
+        _remove(store / JOURNAL_FOLDER)
+        _remove(store / PLAN_FILE)
+
+
+def _record(text: str) -> dict[str, Any]:
+    """Return what a plan file says; nothing where nobody has finished writing it."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _remove_half_written(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in filter(HALF_WRITTEN.fullmatch, names):
+            os.unlink(os.path.join(place, name))  # noqa: PTH108, PTH118 - may be a million files
 
 
 def _lock(handle: int) -> bool:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from dataclasses import fields, replace
-from hashlib import sha256
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert import events, machine, overrides, plan
-from ngff_convert.errors import OptionError, ReadError
+from ngff_convert import events, machine, overrides, plan, resume
+from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.model import Decided, Report
-from ngff_convert.options import Options
+from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from ngff_convert.commit import Target
     from ngff_convert.display import Window
     from ngff_convert.events import Observer
+    from ngff_convert.journal import Journal
     from ngff_convert.model import Image
     from ngff_convert.readers.contract import Source
+    from ngff_convert.region import PassTask
+    from ngff_convert.sink import Sink
+    from ngff_convert.verification import Verification
 
 MANY_FILES = "files"
 """The reader that takes a list of files."""
@@ -101,6 +104,7 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
         )
     decided = []
     some_native = options.pyramid == "native" and any(image.native_levels for image in chosen)
+    in_source = options.images or range(len(chosen))
     for number, original in enumerate(chosen):
         image = overrides.apply(original, options)
         own = options
@@ -108,7 +112,15 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
             own = replace(options, pyramid="build", levels=1)
         if not image.name:
             image = replace(image, name=name if len(chosen) == 1 else f"{name} {number}")
-        decided.append(Decided(image, plan.build(image, own, available), "" if single else str(number)))
+        decided.append(
+            Decided(
+                image,
+                plan.build(image, own, available),
+                "" if single else str(number),
+                in_source[number],
+                overrides.crop_of(image),
+            )
+        )
     return tuple(decided)
 
 
@@ -171,39 +183,37 @@ def convert(
     >>> report = convert("in.ims", "out.ome.zarr", Options(codec=Codec("zstd")))  # doctest: +SKIP
     """
     from ngff_convert.commit import Target
+    from ngff_convert.journal import Journal
 
     options = options or Options()
-    with Target(Path(target), options.overwrite) as place:
+    flush = options.fsync == "region"
+    story = _Story(observer)
+    with Target(Path(target), options.overwrite, options.restart, flush) as place:
         place.check(os.fspath(source))
         with open_with(os.fspath(source), options) as opened:
             for folder in {os.path.dirname(path) for path in opened.paths}:  # noqa: PTH120 - may be many
                 place.check(folder)
-            decided = decide(opened, options, name_of(source))
-            story = _Story(observer)
-            missing = tuple(opened.missing)
-            if missing and options.on_error == "stop":
-                raise ReadError(
-                    f"{source}: {'; '.join(missing)}; "
-                    "bring what is missing, or use --on-error fill to go on without it"
-                )
-            for message in (*opened.warnings, *missing, *_remarks(decided)):
-                story(events.Note(message))
-            if place.begin(_digest(opened.paths, decided), {"plans": [d.plan.to_json() for d in decided]}):
-                story(
-                    events.Note(
-                        f"{place.partial}: an unfinished conversion is taken up; its regions are redone"
-                    )
-                )
+            files = [resume.facts(path) for path in opened.paths]
+            now = resume.wanted(options, machine.resources())
+            first = resume.earlier(place.left(), now)  # what an earlier run had decides what is gone on with
+            planned = decide(opened, replace(options, **asdict(first)), name_of(source))
+            _tell(story, source, opened, planned, options)
+            begun = resume.begun(files, options, first, planned)
+            journal = Journal(str(place.partial), begun["digest"], flush)
+            again = place.begin(begun)
+            if again:
+                story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
+            decided = resume.fitted(planned, now)
             try:
-                windows = [
-                    _write_pixels(place.partial, number, decided, story) for number in range(len(decided))
-                ]
+                windows = _write_pixels(place.partial, decided, journal, options, story, again=again)
             except OptionError:  # a value does not fit: going on with these options will never help
                 place.abandon()
                 raise
-        _write_metadata(place.partial, decided, windows, options, story)
+            _write_metadata(place.partial, decided, windows, options, story)
+            _verify(place, os.fspath(source), decided, options, story)
+            resume.check_unchanged(files)
         place.finish()
-        report = story.report(place.path, decided, missing)
+        report = story.report(place.path, decided, tuple(opened.missing))
     story(events.Finished(report))
     return report
 
@@ -215,29 +225,61 @@ class _Story:
         self._observer = observer
         self._started = time.monotonic()
         self._notes: list[str] = []
-        self._read_bytes = self._written_bytes = 0
+        self._filled: list[str] = []
+        self._verification: Verification | None = None
+        self._read_bytes = self._written_bytes = self._kept_bytes = 0
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Note):
             self._notes.append(event.message)
+        if isinstance(event, events.Verified):
+            self._verification = event.verification
         if isinstance(event, events.RegionDone):
             self._read_bytes += event.read_bytes
             self._written_bytes += event.written_bytes
+            self._filled += event.filled
         self._observer(event)
 
-    def report(self, path: Path, decided: Sequence[Decided], filled: tuple[str, ...]) -> Report:
+    def keep(self, finished: Iterable[events.RegionDone]) -> None:
+        """Count what an earlier run has done."""
+        for done in finished:
+            self._kept_bytes += done.read_bytes
+            self._filled += done.filled
+
+    def report(self, path: Path, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
         from ngff_convert import store
 
         return Report(
             target=str(path),
             plans=tuple(d.plan for d in decided),
+            folders=tuple(d.folder for d in decided),
             read_bytes=self._read_bytes,
             written_bytes=self._written_bytes,
+            kept_bytes=self._kept_bytes,
             stored_bytes=store.stored_bytes(path, decided),
             seconds=time.monotonic() - self._started,
             warnings=tuple(self._notes),
-            filled=filled,
+            filled=(*missing, *self._filled),
+            verification=self._verification,
         )
+
+
+def _tell(
+    observe: Observer,
+    source: str | os.PathLike[str],
+    opened: Source,
+    decided: Sequence[Decided],
+    options: Options,
+) -> None:
+    """Say what is odd about the input, and refuse what is missing unless it is to be filled."""
+    missing = tuple(opened.missing)
+    if missing and options.on_error == "stop":
+        raise ReadError(
+            f"{source}: {'; '.join(missing)}; "
+            "bring what is missing, or use --on-error fill to go on without it"
+        )
+    for message in (*opened.warnings, *missing, *_remarks(decided)):
+        observe(events.Note(message))
 
 
 def _remarks(decided: Sequence[Decided]) -> list[str]:
@@ -258,43 +300,113 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     return list(dict.fromkeys(remarks))
 
 
-def _digest(paths: Sequence[str], decided: Sequence[Decided]) -> str:
-    """Name what will be written by the plans and by each input file's path, size and time of change."""
-    facts: list[Any] = []
-    folders: dict[str, str] = {}  # files may be many, and their folders are few
-    for path in paths:
-        folder, name = os.path.split(path)
-        if folder not in folders:
-            folders[folder] = os.path.realpath(folder)
-        try:
-            status = os.stat(path)  # noqa: PTH116
-        except OSError as error:
-            raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-        real = os.path.realpath(path) if os.path.islink(path) else f"{folders[folder]}/{name}"  # noqa: PTH114
-        facts.append([real, status.st_size, status.st_mtime_ns])
-    facts += [[item.folder, item.plan.digest] for item in decided]
-    return sha256(json.dumps(facts).encode()).hexdigest()
-
-
 def _write_pixels(
-    partial: Path, number: int, decided: Sequence[Decided], observe: Observer
-) -> tuple[Window, ...]:
-    """Write all levels of one image and return its channels' display windows."""
-    from ngff_convert import display, engine, store
+    partial: Path,
+    decided: Sequence[Decided],
+    journal: Journal,
+    options: Options,
+    story: _Story,
+    *,
+    again: bool,
+) -> list[tuple[Window, ...]]:
+    """Write all levels of all images but what is there already; return the display windows of each image."""
+    from ngff_convert import display, store
+
+    journal.create()
+    finished: dict[tuple[int, int], list[tuple[events.RegionDone, bool]]] = {}
+    for entry in journal.finished():
+        finished.setdefault((entry[0].image, entry[0].step), []).append(entry)
+    windows = []
+    for number, item in enumerate(decided):
+        with store.sink(partial, item, flush=journal.flush) as sink:
+            sink.create(item.plan)
+            tasks = _tasks(number, item, sink, journal, fills=options.on_error == "fill", again=again)
+            kept = [_kept(task, finished.get((number, task.number), []), item.plan.workers) for task in tasks]
+            kept_bytes = sum(done.read_bytes for regions in kept for done in regions.values())
+            story(
+                events.ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, kept_bytes)
+            )
+            for task, regions in zip(tasks, kept, strict=True):
+                story.keep(regions.values())
+                _run(task, item, regions, story)
+            windows.append(display.windows(item.image, item.plan, sink))
+    return windows
+
+
+def _tasks(
+    number: int, item: Decided, sink: Sink, journal: Journal, *, fills: bool, again: bool
+) -> list[PassTask]:
     from ngff_convert.region import PassTask
 
-    item = decided[number]
     image, decision = item.image, item.plan
-    observe(events.ImageStarted(number, len(decided), image.name, decision))
     levels = (image.pixels, *(level.pixels for level in image.native_levels))
-    with store.sink(partial, item) as sink:
-        sink.create(decision)
-        for step in decision.passes:
-            pixels = levels[step.read_level] if step.native else None
-            task = PassTask(step, pixels, sink, decision.dtype, decision.method)
-            for done in engine.run(task, step.n_regions, decision.workers):
-                observe(done)
-        return display.windows(image, decision, sink)
+    return [
+        PassTask(
+            image=number,
+            number=at,
+            step=step,
+            pixels=levels[step.read_level] if step.native else None,
+            sink=sink,
+            journal=journal,
+            dtype=decision.dtype,
+            method=decision.method,
+            again=again,
+            fills=fills,
+        )
+        for at, step in enumerate(decision.passes)
+    ]
+
+
+def _kept(
+    task: PassTask, entries: Sequence[tuple[events.RegionDone, bool]], workers: int
+) -> dict[int, events.RegionDone]:
+    """Return the regions of a pass that need not be done again: flushed ones, and intact ones.
+
+    What was filled is read again where that is to end the conversion.
+    """
+    from ngff_convert import engine
+
+    def checked(entry: tuple[events.RegionDone, bool]) -> events.RegionDone | None:
+        done, flushed = entry
+        good = (task.fills or not done.filled) and (flushed or task.intact(done))
+        return done if good else None
+
+    return {done.region: done for done in engine.run(checked, entries, workers) if done is not None}
+
+
+def _run(task: PassTask, item: Decided, kept: Mapping[int, events.RegionDone], observe: Observer) -> None:
+    """Do the regions of a pass that are not done."""
+    from ngff_convert import engine
+
+    every = range(task.step.n_regions)
+    missing = [region for region in every if region not in kept] if kept else every
+    for done in engine.run(task, missing, item.plan.workers):
+        observe(done)
+    for level in task.step.write_levels:
+        observe(events.LevelDone(task.image, level, f"{item.folder}/{level}".lstrip("/")))
+
+
+def _verify(place: Target, source: str, decided: Sequence[Decided], options: Options, story: _Story) -> None:
+    """Hold the store against its source, before it gets its name."""
+    if options.verify == "none":
+        return
+    from ngff_convert import compare
+
+    verification = compare.verify_images(
+        place.partial,
+        decided,
+        source=source,
+        share=SHARES[options.verify],
+        fills=options.on_error == "fill",
+        observe=story,
+    )
+    verification = replace(verification, store=str(place.path))
+    story(events.Verified(verification))
+    if not verification.passed:
+        raise VerificationError(
+            f"{place.partial}: {verification.summary}: the output is not made; "
+            "is the disk or the memory sound? use --restart to begin anew"
+        )
 
 
 def _write_metadata(
@@ -320,5 +432,5 @@ def _write_metadata(
         for line in noted:
             observe(events.Note(line))
     files = store.documents(decided, windows, xml)
-    store.write(partial, files)
+    store.write(partial, files, flush=options.fsync == "region")
     store.check(partial, decided, files)

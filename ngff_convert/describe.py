@@ -34,6 +34,17 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.3g} {_UNITS[unit]}"
 
 
+def one_line(text: str) -> str:
+    """Return text with what would break a line, or command a terminal, escaped; names of files may hold it.
+
+    Examples
+    --------
+    >>> one_line("a" + chr(27) + "b") == "a" + chr(92) + "x1bb"
+    True
+    """
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def shape(sizes: Sequence[int], axes: str = AXES) -> str:
     """Return sizes with the names of their axes.
 
@@ -125,16 +136,46 @@ def plan_lines(plan: WritePlan) -> Iterator[str]:
     for number, step in enumerate(plan.passes):
         written = ", ".join(map(str, step.write_levels))
         source = "the source" if step.native else f"level {step.read_level}"
-        regions = f"{_counted(step.n_regions, 'region')} of {_times(step.region)}"
+        regions = f"{counted(step.n_regions, 'region')} of {_times(step.region)}"
         twice = f", {step.decoded_twice:.1%} decoded twice" if step.decoded_twice else ""
         yield (
             f"pass {number}   reads {source} once, writes level {written}: "
             f"{regions}, {step.job_bytes / 2**20:.0f} MiB each{twice}"
         )
-    yield f"at once   {_counted(plan.workers, 'region')}, within {plan.budget_bytes / 2**20:.0f} MiB"
+    yield f"at once   {counted(plan.workers, 'region')}, within {plan.budget_bytes / 2**20:.0f} MiB"
 
 
-def _counted(number: int, what: str) -> str:
+def levels_json(plan: WritePlan, folder: str) -> dict[str, Any]:
+    """Return the levels of a plan as JSON-ready data, in the axes that are stored."""
+
+    def stored(values: Sequence[Any] | None) -> list[Any] | None:
+        if values is None:
+            return None
+        return [value for value, axis in zip(values, AXES, strict=True) if axis in plan.axes]
+
+    return {
+        "axes": plan.axes,
+        "levels": [
+            {
+                "path": f"{folder}/{number}".lstrip("/"),
+                "shape": stored(level.shape),
+                "chunks": stored(level.chunks),
+                "shards": stored(level.shards),
+                "scale": stored(level.scale),
+            }
+            for number, level in enumerate(plan.levels)
+        ],
+    }
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things, which are called by their name in the singular.
+
+    Examples
+    --------
+    >>> counted(1, "error"), counted(0, "error")
+    ('1 error', '0 errors')
+    """
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -158,3 +199,23 @@ def report_lines(report: Report) -> Iterator[str]:
     for path, level in zip(paths, levels, strict=True):
         corner = "└──" if path == paths[-1] else "├──"
         yield f"{corner} {path}  {level_words(level)}, {size(report.stored_bytes[path])}"
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return what a conversion made as JSON-ready data."""
+    return {
+        "target": report.target,
+        "seconds": round(report.seconds, 3),
+        "read_bytes": report.read_bytes,
+        "written_bytes": report.written_bytes,
+        "kept_bytes": report.kept_bytes,
+        "stored_bytes": report.stored_bytes[""],
+        "images": [
+            {"folder": folder, "dtype": plan.dtype, "digest": plan.digest, **levels_json(plan, folder)}
+            for folder, plan in zip(report.folders, report.plans, strict=True)
+        ],
+        "stored_bytes_of": {path: n for path, n in report.stored_bytes.items() if path},
+        "warnings": list(report.warnings),
+        "filled": list(report.filled),
+        "verification": report.verification and report.verification.to_json(),
+    }

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-    from ngff_convert.events import RegionDone
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
-def run(job: Callable[[int], RegionDone], count: int, workers: int) -> Iterator[RegionDone]:
-    """Run a job for every region and yield what each one did, as they finish.
+def run(job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+    """Run a job for every item, such as the number of a region, and yield what each made, as they finish.
 
     The first job that fails ends the run: no further job is started, those that run are waited for, and its
     error is raised. Stopping the iteration does the same.
@@ -24,23 +25,23 @@ def run(job: Callable[[int], RegionDone], count: int, workers: int) -> Iterator[
     Parameters
     ----------
     job
-        Takes the number of a region.
-    count
-        Regions are numbered from 0 to `count` - 1 and started in this order.
+        Takes an item.
+    items
+        Started in this order.
     workers
         Jobs at once; 1 runs them in the caller's own thread.
     """
-    if workers == 1 or count == 1:
-        yield from map(job, range(count))
+    if workers == 1 or len(items[:2]) == 1:  # of 2^70 there is no length
+        yield from map(job, items)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="region") as pool:
-        indices = iter(range(count))
+        waiting = iter(items)
         # Few are queued at a time, so that a million regions are not a million futures.
-        running: set[Future[RegionDone]] = {pool.submit(job, i) for i in islice(indices, 2 * workers)}
+        running: set[Future[Done]] = {pool.submit(job, item) for item in islice(waiting, 2 * workers)}
         try:
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
-                running |= {pool.submit(job, i) for i in islice(indices, len(done))}
+                running |= {pool.submit(job, item) for item in islice(waiting, len(done))}
                 for future in done:
                     yield future.result()
         finally:

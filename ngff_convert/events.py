@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from ngff_convert.model import Report, WritePlan
+    from ngff_convert.verification import Progress, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,20 @@ class ImageStarted:
         Which image of how many, from 0.
     name
         Its name.
+    folder
+        Where its group is in the store: ``""`` is the root.
     plan
         Everything decided about it.
+    finished_bytes
+        Of its `WritePlan.read_bytes`, what an earlier run has done already.
     """
 
     index: int
     count: int
     name: str
+    folder: str
     plan: WritePlan
+    finished_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +50,50 @@ class RegionDone:
 
     Attributes
     ----------
+    image, step, region
+        Numbers of the image, of the pass, and of the region in it, from 0.
     levels
         First and last level of the pass.
     read_bytes, written_bytes
         Uncompressed bytes that were read, and written at all levels.
+    crc32
+        CRC-32 of the pixels written, in C order and little-endian, level after level.
+    filled
+        What of the source could not be read and was filled, one line each.
     """
 
+    image: int
+    step: int
+    region: int
     levels: tuple[int, int]
     read_bytes: int
     written_bytes: int
+    crc32: int = 0
+    filled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LevelDone:
+    """All pixels of one level are written.
+
+    Attributes
+    ----------
+    image, level
+        Their numbers, from 0.
+    path
+        Where the level is in the store.
+    """
+
+    image: int
+    level: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The pixels were held against the source; the output has its final name only if nothing differs."""
+
+    verification: Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +103,7 @@ class Finished:
     report: Report
 
 
-Event: TypeAlias = Note | ImageStarted | RegionDone | Finished
+Event: TypeAlias = "Note | ImageStarted | RegionDone | LevelDone | Progress | Verified | Finished"
 Observer: TypeAlias = Callable[[Event], None]
 
 

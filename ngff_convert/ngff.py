@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.display import Window
-    from ngff_convert.model import Channel, Image, Level, WritePlan
+    from ngff_convert.model import Box, Channel, Image, Level, WritePlan
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -47,7 +47,14 @@ _AXIS_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "sp
 # -- an image ----------------------------------------------------------------------------------------------
 
 
-def image_attributes(image: Image, plan: WritePlan, windows: Sequence[Window]) -> Attributes:
+def image_attributes(
+    image: Image,
+    plan: WritePlan,
+    windows: Sequence[Window],
+    *,
+    number: int | None = None,
+    crop: Box | None = None,
+) -> Attributes:
     """Return the attributes of the group that holds an image's levels as arrays ``0``, ``1``, ...
 
     Parameters
@@ -58,6 +65,8 @@ def image_attributes(image: Image, plan: WritePlan, windows: Sequence[Window]) -
         What was decided about it.
     windows
         One a channel.
+    number, crop
+        Which of the source's images it is, and what of it; for whoever compares the two again.
     """
     multiscales = {
         "name": _text(image.name),
@@ -67,7 +76,7 @@ def image_attributes(image: Image, plan: WritePlan, windows: Sequence[Window]) -
             for index, level in enumerate(plan.levels)
         ],
         "type": plan.method,
-        "metadata": _metadata(image, plan),
+        "metadata": _metadata(image, plan, number, crop),
     }
     if plan.ngff_version == "0.4":
         multiscales = {"version": "0.4", **multiscales}
@@ -93,14 +102,17 @@ def _transformations(level: Level, axes: str) -> list[dict[str, Any]]:
     return [scale, {"type": "translation", "translation": shift}] if any(shift) else [scale]
 
 
-def _metadata(image: Image, plan: WritePlan) -> dict[str, Any]:
-    """Say how the levels were made, and when the time points were taken."""
+def _metadata(image: Image, plan: WritePlan, number: int | None, crop: Box | None) -> dict[str, Any]:
+    """Say how the levels were made and of what, and when the time points were taken."""
     factors = [[level.factor[AXES.index(axis)] for axis in plan.axes] for level in plan.levels]
+    origin: dict[str, Any] = {} if number is None else {"image": number}
+    if crop is not None:
+        origin["crop"] = [list(span) for span in zip(crop.start, crop.stop, strict=True)]
     metadata: dict[str, Any] = {
         "description": DESCRIPTIONS[plan.method],
         "method": "ngff-convert",
         "version": __version__,
-        "kwargs": {"method": plan.method, "factors": factors},
+        "kwargs": {"method": plan.method, "factors": factors, **origin},
     }
     if len(image.time_stamps) > 1:  # also where a constant step is stated: it hides the jitter
         metadata["time_stamps"] = [stamp.isoformat() for stamp in image.time_stamps]

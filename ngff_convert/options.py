@@ -28,6 +28,13 @@ PYRAMIDS = ("build", "native")
 LAYOUTS = ("auto", "single", "bioformats2raw")
 OUTPUT_AXES = ("auto", "tczyx")
 ON_ERROR = ("stop", "fill")
+FSYNC = ("none", "region")
+SHARES = {"none": 0.0, "sample": 0.05, "full": 1.0}
+"""What of the boxes of each level a verification compares."""
+
+RUNNING = ("workers", "memory", "on_error", "overwrite", "restart", "fsync", "verify")
+"""Options that say how a conversion runs and not what it writes: another run may go on with others."""
+
 COLORS = {
     "red": "FF0000",
     "green": "00FF00",
@@ -116,7 +123,17 @@ class Options:
         A text file that lists the files the image is made of, one path a line; relative ones are relative to
         its folder.
     on_error
-        What is done where a part of the input is not there: ``"stop"``, or ``"fill"`` it with 0 and tell.
+        What is done where a part of the input is not there or cannot be decoded: ``"stop"``, or ``"fill"``
+        it with 0 and tell.
+    restart
+        Whether a partial store that an earlier run left is thrown away instead of being taken up.
+    fsync
+        ``"region"``: a region counts as finished only when it is on the disk, and survives a power cut;
+        ``"none"`` leaves that to the system: a region survives the end of the process, and is held against
+        its checksum before a later run believes in it.
+    verify
+        Whether the pixels are held against the source, read in another way, before the output gets its name:
+        a key of `SHARES`.
     """
 
     ngff_version: str = "0.5"
@@ -149,6 +166,9 @@ class Options:
     shape: tuple[int, ...] | None = None
     files_from: str | None = None
     on_error: str = "stop"
+    restart: bool = False
+    fsync: str = "none"
+    verify: str = "none"
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, Codec):
@@ -163,6 +183,8 @@ class Options:
             ("factors", _factors),
             ("crop", _crop),
             ("on_error", _one_of, ON_ERROR),
+            ("fsync", _one_of, FSYNC),
+            ("verify", _one_of, SHARES),
         )
         optional = (
             ("method", _one_of, METHODS),

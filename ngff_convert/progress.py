@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ngff_convert import describe
 from ngff_convert.events import Event, ImageStarted, Note, RegionDone
+from ngff_convert.verification import Progress
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -24,7 +25,7 @@ class Lines(AbstractContextManager["Lines"]):
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._read = self._total = 0
+        self._read = self._finished = self._total = 0
         self._started = self._last = time.monotonic()
 
     def __exit__(
@@ -38,7 +39,8 @@ class Lines(AbstractContextManager["Lines"]):
             case Note():
                 self._say(f"note: {event.message}")
             case ImageStarted():
-                self._read, self._total = 0, event.plan.read_bytes
+                self._read = self._finished = event.finished_bytes
+                self._total = event.plan.read_bytes
                 self._started = self._last = time.monotonic()
                 self._say(_title(event))
                 for line in describe.plan_lines(event.plan) if self._verbose else ():
@@ -48,18 +50,23 @@ class Lines(AbstractContextManager["Lines"]):
                 if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
                     self._last = time.monotonic()
                     self._say(self._how_far(event))
+            case Progress():
+                if time.monotonic() - self._last > SECONDS_BETWEEN_LINES:
+                    self._last = time.monotonic()
+                    self._say(f"{event.done / event.total:4.0%}  {_verifying(event)}")
 
     def _how_far(self, event: RegionDone) -> str:
         seconds = time.monotonic() - self._started
-        left = seconds * (self._total - self._read) / self._read
+        rate = (self._read - self._finished) / seconds
+        left = (self._total - self._read) / rate
         return (
             f"{self._read / self._total:4.0%}  {describe.size(self._read)} of {describe.size(self._total)}, "
-            f"{describe.size(self._read / seconds)}/s, {_levels(event)}, {left:.0f} s left"
+            f"{describe.size(rate)}/s, {_levels(event)}, {left:.0f} s left"
         )
 
     def _say(self, line: str) -> None:
         with suppress(OSError):  # nobody reads any more, and the work goes on
-            print(line, file=self._stream, flush=True)
+            print(describe.one_line(line), file=self._stream, flush=True)
 
 
 class Bar(AbstractContextManager["Bar"]):
@@ -88,6 +95,7 @@ class Bar(AbstractContextManager["Bar"]):
             transient=True,
         )
         self._task: TaskID | None = None
+        self._verifying: TaskID | None = None
 
     def __enter__(self) -> Bar:
         """Take the terminal's last line."""
@@ -110,12 +118,31 @@ class Bar(AbstractContextManager["Bar"]):
                     self._print(line)
                 if self._task is not None:
                     self._bar.remove_task(self._task)
-                self._task = self._bar.add_task(_title(event), total=event.plan.read_bytes, levels="")
+                self._task = self._bar.add_task(
+                    _title(event), total=event.plan.read_bytes, completed=event.finished_bytes, levels=""
+                )
             case RegionDone() if self._task is not None:
                 self._bar.update(self._task, advance=event.read_bytes, levels=_levels(event))
+            case Progress():
+                if self._task is not None:
+                    self._bar.remove_task(self._task)
+                    self._task = None
+                if self._verifying is None:
+                    self._verifying = self._bar.add_task("", levels="")
+                self._bar.update(
+                    self._verifying,
+                    description=_verifying(event),
+                    completed=event.done,
+                    total=event.total,
+                )
 
     def _print(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, soft_wrap=True)
+        self._bar.console.print(describe.one_line(line), markup=False, soft_wrap=True)
+
+
+def _verifying(event: Progress) -> str:
+    number = f" of image {event.image + 1} of {event.of_images}" if event.of_images > 1 else ""
+    return f"verification{number}"
 
 
 def _title(event: ImageStarted) -> str:

@@ -1,7 +1,7 @@
 """What one job does: read a region once, write it, shrink it, write that, for every level of its pass.
 
 A job is a pure function of its task and the region's number. It touches only files that belong to that
-region, so it can run anywhere, in any order, and again.
+region, so it can run anywhere, in any order, and again; when all are stored, the journal gets a line.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+import imagecodecs
 import numpy as np
 
+from ngff_convert import fill
 from ngff_convert.downsample import shrink
-from ngff_convert.errors import OptionError
+from ngff_convert.errors import OptionError, WriteError
 from ngff_convert.events import RegionDone
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ngff_convert.journal import Journal
     from ngff_convert.model import Box, Pass, PixelArray
     from ngff_convert.sink import Sink
 
@@ -32,23 +35,36 @@ class PassTask:
 
     Attributes
     ----------
+    image, number
+        Numbers of the image and of the pass.
     step
         The pass.
     pixels
         What is read; None where the pass reads an earlier level.
     sink
         What is written, and read where the pass reads an earlier level.
+    journal
+        Where it is noted that a region is finished.
     dtype
         Type of the pixels that are written.
     method
         How voxels of lower levels are made: a key of `downsample.METHODS`.
+    again
+        Whether an earlier run may have left something of a region.
+    fills
+        Whether source chunks that cannot be read are filled with 0, instead of ending the conversion.
     """
 
+    image: int
+    number: int
     step: Pass
     pixels: PixelArray | None
     sink: Sink
+    journal: Journal
     dtype: str
     method: str
+    again: bool
+    fills: bool
 
     def __call__(self, index: int) -> RegionDone:
         """Write region number `index` at every level of the pass.
@@ -64,26 +80,55 @@ class PassTask:
         """
         step = self.step
         box = step.box(index)
-        read = block = self._read(box)
+        block, filled = self._read(box)
+        read_bytes = block.nbytes
         done: tuple[int, ...] = (1,) * len(box.start)
         writes = []
-        written_bytes = 0
+        written_bytes = crc32 = 0
         for level, factor in zip(step.write_levels, step.factors, strict=True):
             ratio = tuple(f // d for f, d in zip(factor, done, strict=True))
             if max(ratio) > 1:
                 block = shrink(block, ratio, self.method)
             done = factor
+            if self.again:
+                self.sink.erase(level, step.box_at(box, factor))
             # Encoding and writing go on in other threads while the next level is made here.
             writes.append(self.sink.write(level, step.box_at(box, factor), block))
             written_bytes += block.nbytes
+            crc32 = checksum(block, crc32)
         for write in writes:
             write.finish()
-        return RegionDone((step.write_levels[0], step.write_levels[-1]), read.nbytes, written_bytes)
+        levels = (step.write_levels[0], step.write_levels[-1])
+        finished = RegionDone(
+            self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled
+        )
+        self.journal.record(finished)
+        return finished
 
-    def _read(self, box: Box) -> NDArray[Any]:
+    def intact(self, finished: RegionDone) -> bool:
+        """Return whether what a region wrote is stored: its pixels have the checksum they had."""
+        box = self.step.box(finished.region)
+        crc32 = 0
+        try:
+            for level, factor in zip(self.step.write_levels, self.step.factors, strict=True):
+                crc32 = checksum(self.sink.read(level, self.step.box_at(box, factor)), crc32)
+        except WriteError:  # a chunk that cannot be decoded
+            return False
+        return crc32 == finished.crc32
+
+    def _read(self, box: Box) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """Return the pixels of a box, and what of them is made up because it cannot be read."""
         if self.pixels is None:
-            return self.sink.read(self.step.read_level, box)
-        return cast_exactly(self.pixels[box.slices], np.dtype(self.dtype), box)
+            return self.sink.read(self.step.read_level, box), ()
+        block, filled = fill.read(self.pixels, box) if self.fills else (self.pixels[box.slices], ())
+        return cast_exactly(block, np.dtype(self.dtype), box), filled
+
+
+def checksum(block: NDArray[Any], value: int = 0) -> int:
+    """Return the CRC-32 of pixels in C order, little-endian, going on from that of earlier ones."""
+    little = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
+    pixels: Any = little.reshape(-1).view(np.uint8)
+    return int(imagecodecs.deflate_crc32(pixels, value))
 
 
 def cast_exactly(block: NDArray[Any], dtype: np.dtype[Any], box: Box) -> NDArray[Any]:

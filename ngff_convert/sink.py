@@ -7,8 +7,10 @@ cache is kept.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,18 +66,23 @@ class Sink:
         The axes that are stored, a subset of ``tczyx``.
     workers
         Threads that encode, and twice as many that write.
+    flush
+        Whether a write is finished only when it is on the disk.
     """
 
     root: str
     ngff_version: str
     axes: str
     workers: int
+    flush: bool = False
 
     def create(self, plan: WritePlan) -> None:
         """Make an empty array for every level, or open those of an equal plan that are there already."""
+        name = ".zarray" if self.ngff_version == "0.4" else "zarr.json"
         for number, level in enumerate(plan.levels):
             metadata = _zarr_metadata(level, plan)
             try:
+                _remove_hollow(Path(self.root, str(number), name))
                 _open(self, number, metadata=metadata, create=True, open=True).result()
             except (ValueError, OSError) as error:
                 raise _write_error(f"{self.root}/{number}", error) from error
@@ -91,6 +98,28 @@ class Sink:
         except (ValueError, OSError) as error:
             raise _write_error(where, error) from error
         return PendingWrite(future, where)
+
+    def erase(self, level: int, box: Box) -> None:
+        """Remove the write objects of a box, which consists of whole ones.
+
+        Those at the image's edge are otherwise read before they are replaced, damaged or not, because a box
+        ends there and a chunk does not.
+        """
+        array = _array(self, level)
+        sizes = array.chunk_layout.write_chunk.shape
+        grid = [
+            range(a // size, -(-b // size))
+            for a, b, size in zip(self._stored(box.start), self._stored(box.stop), sizes, strict=True)
+        ]
+        prefix = "" if self.ngff_version == "0.4" else "c/"
+        try:
+            removed = [
+                array.kvstore.write(prefix + "/".join(map(str, place)), None) for place in product(*grid)
+            ]
+            for future in removed:
+                future.result()
+        except (ValueError, OSError) as error:
+            raise _write_error(f"{self.root}/{level} at {box} (removing)", error) from error
 
     def read(self, level: int, box: Box) -> NDArray[Any]:
         """Read a box of a level that was written before, as (t, c, z, y, x)."""
@@ -133,6 +162,13 @@ class Sink:
         return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
 
 
+def _remove_hollow(path: Path) -> None:
+    """Remove a file of which a power cut left no more than its name, or its length."""
+    with suppress(FileNotFoundError):
+        if not path.read_bytes().strip(b"\0"):
+            path.unlink()
+
+
 def _write_error(where: str, error: Exception) -> WriteError:
     return WriteError(
         f"{where}: cannot write: {_first_line(error)}; mend that and run the same command again"
@@ -150,7 +186,7 @@ def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorst
         "kvstore": {"driver": "file", "path": str(Path(sink.root, str(level)).resolve())},
         **how,
     }
-    return ts.open(spec, context=_context(sink.workers))
+    return ts.open(spec, context=_context(sink.workers, sink.flush))
 
 
 @lru_cache(maxsize=64)
@@ -159,13 +195,13 @@ def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no 
 
 
 @lru_cache(maxsize=8)
-def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
+def _context(workers: int, flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
     return ts.Context(
         {
             "cache_pool": {"total_bytes_limit": 0},
             "data_copy_concurrency": {"limit": workers},
             "file_io_concurrency": {"limit": 2 * workers},
-            "file_io_sync": False,
+            "file_io_sync": flush,
             "file_io_locking": {"mode": "none"},  # regions own whole files
         }
     )

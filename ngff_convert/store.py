@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ngff_convert import ngff
 from ngff_convert.errors import VerificationError, WriteError
+from ngff_convert.journal import flush_folder
 from ngff_convert.sink import Sink
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from ngff_convert.ngff import Attributes
 
 
-def sink(folder: Path, item: Decided) -> Sink:
-    """Return where the pixels of an image of a store go."""
-    return Sink(str(folder / item.folder), item.plan.ngff_version, item.plan.axes, item.plan.workers)
+def sink(folder: Path, item: Decided, *, flush: bool = False) -> Sink:
+    """Return where the pixels of an image of a store go, and whether each write waits for the disk."""
+    plan = item.plan
+    return Sink(str(folder / item.folder), plan.ngff_version, plan.axes, plan.workers, flush)
 
 
 def documents(
@@ -48,7 +50,8 @@ def documents(
         found |= _group("OME/", version, ngff.ome_group_attributes(version, folders))
     for item, limits in zip(decided, windows, strict=True):
         prefix = f"{item.folder}/" if item.folder else ""
-        found |= _group(prefix, version, ngff.image_attributes(item.image, item.plan, limits))
+        attributes = ngff.image_attributes(item.image, item.plan, limits, number=item.number, crop=item.crop)
+        found |= _group(prefix, version, attributes)
     if folders:
         found |= _group("", version, ngff.collection_attributes(version))
     return found
@@ -61,8 +64,10 @@ def _group(prefix: str, version: str, attributes: Attributes) -> dict[str, str]:
     }
 
 
-def write(store: Path, files: dict[str, str]) -> None:
+def write(store: Path, files: dict[str, str], *, flush: bool = False) -> None:
     """Write the files of `documents`; what an earlier, interrupted run left of ``OME`` goes.
+
+    With `flush` they are on the disk then.
 
     Raises
     ------
@@ -76,7 +81,13 @@ def write(store: Path, files: dict[str, str]) -> None:
         for name, content in files.items():
             path = store / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8", newline="")
+            with path.open("w", encoding="utf-8", newline="") as file:
+                file.write(content)
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
+            if flush:
+                flush_folder(path.parent)
     except OSError as error:
         raise WriteError(
             f"{path}: cannot be written: {error.strerror}; mend that and run the same command again"

@@ -76,6 +76,13 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(","))
 
 
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise ValueError("a share is a percentage, such as 5%, or a number such as 0.05") from None
+
+
 SIZES = Word("sizes", _sizes)
 STEP = Word("factors", _step)
 TRIPLE = Word("numbers", _triple)
@@ -83,3 +90,4 @@ SPAN = Word("range", _span)
 BYTES = Word("bytes", _bytes)
 NUMBERS = Word("numbers", _numbers)
 NAMES = Word("names", _names)
+SHARE = Word("share", _share)

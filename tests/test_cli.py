@@ -175,7 +175,17 @@ def test_options_that_exclude_those_above_reach_the_store_too(source: Path, tmp_
 def test_every_field_of_the_options_has_an_option() -> None:
     convert = commands.commands["convert"]
     words = {parameter.name for parameter in convert.params}
-    shown = {"source", "target", "dry_run", "as_json", "quiet", "verbose", "help"}
+    shown = {
+        "source",
+        "target",
+        "dry_run",
+        "as_json",
+        "quiet",
+        "verbose",
+        "help",
+        "log_format",
+        "report_file",
+    }
     codec = {"compressor", "compression_level", "shuffle"}
     fields = set(Options.__dataclass_fields__)
     assert words - shown - codec - set("tczyx") == fields - {"codec", "crop"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,26 @@ import pytest
 from ngff_convert import commit
 from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
 from ngff_convert.errors import TargetError, WriteError
+from ngff_convert.events import RegionDone
+from ngff_convert.journal import Journal
+from ngff_convert.options import Options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ngff_convert.resume import Begun
+
+
+def begun(digest: str) -> Begun:
+    """Return a record of a conversion."""
+    options = {**{field.name: None for field in fields(Options)}, "name": digest}
+    return {"digest": digest, "version": "1", "source": [], "options": options, "images": []}
+
+
+def finish_a_region(target: Target, digest: str) -> None:
+    journal = Journal(str(target.partial), digest, flush=False)
+    journal.create()
+    journal.record(RegionDone(0, 0, 0, (0, 0), 1, 1))
 
 
 def names(folder: Path) -> list[str]:
@@ -29,7 +47,7 @@ def source(tmp_path: Path) -> str:
 def test_the_output_appears_only_at_the_end(tmp_path: Path, source: str) -> None:
     target = Target(tmp_path / "deep" / "out.ome.zarr", overwrite=False)
     target.check(source)
-    assert not target.begin("one", {"plans": []})
+    assert not target.begin(begun("one"))
     assert json.loads((target.partial / PLAN_FILE).read_text())["digest"] == "one"
     (target.partial / "zarr.json").write_text("{}")
     assert not target.path.exists()
@@ -47,7 +65,7 @@ def store(path: Path, marker: str = "zarr.json") -> Path:
 def replace(target: Target, source: str) -> None:
     target.check(source)
     with target:
-        target.begin("one", {})
+        target.begin(begun("one"))
         (target.partial / "new").write_text("new")
         target.finish()
 
@@ -76,7 +94,7 @@ def test_overwrite_keeps_the_old_output_until_the_new_one_is_whole(
     store(tmp_path / "out", marker)
     target = Target(tmp_path / "out", overwrite=True)
     target.check(source)
-    target.begin("one", {})
+    target.begin(begun("one"))
     (target.partial / "new").write_text("new")
     assert names(target.path) == [marker]
     target.finish()
@@ -129,7 +147,7 @@ def test_what_appears_during_the_conversion_is_not_replaced(tmp_path: Path, sour
     target = Target(tmp_path / "out", overwrite=False)
     target.check(source)
     with target:
-        target.begin("one", {})
+        target.begin(begun("one"))
         (tmp_path / "out").write_text("mine")
         with pytest.raises(TargetError, match=r"is not an OME-Zarr.*the finished store is .*out\.partial"):
             target.finish()
@@ -208,7 +226,7 @@ def test_a_path_in_a_circle_of_links_is_an_error_in_one_line(tmp_path: Path, sou
     target = Target(tmp_path / "loop" / "out", overwrite=True)
     target.check(source)
     with pytest.raises(WriteError, match="Too many levels of symbolic links"):
-        target.begin("one", {})
+        target.begin(begun("one"))
 
 
 @pytest.mark.parametrize("name", ["out\udcff", "a\udcff/out", "out\0"])
@@ -229,17 +247,17 @@ def test_an_output_needs_a_name(source: str, name: str) -> None:
 
 def test_an_equal_plan_takes_up_what_is_there(tmp_path: Path) -> None:
     with Target(tmp_path / "out", overwrite=False) as target:
-        target.begin("one", {})
+        target.begin(begun("one"))
         (target.partial / "chunk").write_text("pixels")
     with Target(tmp_path / "out", overwrite=False) as target:
-        assert target.begin("one", {})
+        assert target.begin(begun("one"))
     assert (target.partial / "chunk").is_file()
 
 
 @pytest.mark.parametrize("left", ["plan", "rubbish", "list", "nothing"])
 def test_another_partial_store_is_refused_unless_overwritten(tmp_path: Path, left: str) -> None:
     with Target(tmp_path / "out", overwrite=False) as target:
-        target.begin("one", {})
+        target.begin(begun("one"))
     match left:
         case "rubbish":
             (target.partial / PLAN_FILE).write_bytes(b"\xff\x00")
@@ -248,12 +266,73 @@ def test_another_partial_store_is_refused_unless_overwritten(tmp_path: Path, lef
         case "nothing":
             (target.partial / PLAN_FILE).write_text("")
     (target.partial / "chunk").write_text("pixels")
-    with target, pytest.raises(TargetError, match="left by another conversion"):
-        target.begin("two", {})
-    assert (target.partial / "chunk").is_file()
-    with Target(tmp_path / "out", overwrite=True) as target:
-        assert not target.begin("two", {})
+    finish_a_region(target, "one")
+    said = '--name is "two", was "one"' if left == "plan" else "its record is damaged"
+    for overwrite in (False, True):
+        with Target(tmp_path / "out", overwrite) as target, pytest.raises(TargetError, match=said):
+            target.begin(begun("two"))
+        assert (target.partial / "chunk").is_file()
+    with Target(tmp_path / "out", restart=True) as target:
+        assert not target.begin(begun("two"))
         assert names(target.partial) == [PLAN_FILE]
+
+
+def test_what_is_begun_anew_is_not_taken_up(tmp_path: Path) -> None:
+    with Target(tmp_path / "out") as target:
+        target.begin(begun("one"))
+        finish_a_region(target, "one")
+    with Target(tmp_path / "out", restart=True) as target:
+        assert not target.begin(begun("one"))
+        assert names(target.partial) == [PLAN_FILE]
+
+
+def test_nothing_finished_is_nothing_lost(tmp_path: Path) -> None:
+    with Target(tmp_path / "out") as target:
+        target.begin(begun("one"))
+        (target.partial / "chunk").write_text("pixels")
+    with Target(tmp_path / "out") as target:
+        assert target.left() is None
+        assert not target.begin(begun("two"))
+        assert names(target.partial) == [PLAN_FILE]
+
+
+def test_what_a_killed_run_had_not_finished_writing_is_removed(tmp_path: Path) -> None:
+    with Target(tmp_path / "out") as target:
+        target.begin(begun("one"))
+        chunks = target.partial / "0" / "c"
+        chunks.mkdir(parents=True)
+        for name in ("0", "0_0123456789abcdef.__lock", "5_f.__lock", "0_0123456789abcdef.__lock.txt"):
+            (chunks / name).write_text("pixels")
+    with Target(tmp_path / "out") as target:
+        assert target.begin(begun("one"))
+        assert names(chunks) == ["0", "0_0123456789abcdef.__lock.txt"]
+
+
+# -- a process that was killed near the end ----------------------------------------------------------------
+
+
+def test_a_run_killed_after_the_store_got_its_name_leaves_a_whole_store(tmp_path: Path, source: str) -> None:
+    with Target(tmp_path / "out") as target:
+        target.begin(begun("one"))
+        finish_a_region(target, "one")
+        (target.partial / "zarr.json").write_text("{}")
+        target.partial.rename(target.path)
+    with pytest.raises(TargetError, match="exists already"):
+        Target(tmp_path / "out").check(source)
+    assert names(tmp_path / "out") == ["zarr.json"]
+
+
+def test_a_run_killed_between_the_last_renames_leaves_nothing_behind(tmp_path: Path, source: str) -> None:
+    store(tmp_path / "out")
+    with Target(tmp_path / "out", overwrite=True) as target:
+        target.begin(begun("one"))
+        (target.partial / "new").write_text("new")
+        target.path.rename(target._old())
+    with Target(tmp_path / "out", overwrite=True) as target:
+        assert target.begin(begun("one"))
+        target.finish()
+    assert names(tmp_path / "out") == ["new"]
+    assert names(tmp_path) == ["in.ims", "out"]
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -270,7 +349,7 @@ def test_what_has_the_name_of_the_partial_store_and_is_none_stays(tmp_path: Path
             partial.symlink_to("elsewhere")
     for overwrite in (False, True):
         with pytest.raises(TargetError, match=r"out\.partial: is not an unfinished conversion"):
-            Target(tmp_path / "out", overwrite).begin("one", {})
+            Target(tmp_path / "out", overwrite).begin(begun("one"))
     if kind == "link":
         assert names(tmp_path / "elsewhere") == []
     else:
@@ -281,10 +360,10 @@ def test_what_has_the_name_of_the_partial_store_and_is_none_stays(tmp_path: Path
 def test_a_run_that_ended_before_it_wrote_its_plan_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     with Target(tmp_path / "out", overwrite=False) as target:
         target.partial.mkdir()
-        assert not target.begin("one", {})
+        assert not target.begin(begun("one"))
     (target.partial / PLAN_FILE).write_text("")
     with Target(tmp_path / "out", overwrite=False) as target:
-        assert not target.begin("two", {})
+        assert not target.begin(begun("two"))
 
 
 # -- one run at a time -------------------------------------------------------------------------------------
@@ -295,23 +374,24 @@ def test_a_run_that_ended_before_it_wrote_its_plan_leaves_nothing_in_the_way(tmp
 def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path: Path, overwrite: bool, digest: str) -> None:
     second = Target(tmp_path / "out", overwrite)
     with Target(tmp_path / "out", overwrite=False) as first:
-        first.begin("one", {})
+        first.begin(begun("one"))
         (first.partial / "chunk").write_text("pixels")
         with pytest.raises(TargetError, match=r"out\.partial: another run is writing it"):
-            second.begin(digest, {})
+            second.begin(begun(digest))
         assert (first.partial / "chunk").is_file()
     with second:
-        assert second.begin("one", {})
+        assert second.begin(begun("one"))
 
 
 def test_the_lock_is_gone_after_a_failure_to_begin(tmp_path: Path) -> None:
     with Target(tmp_path / "out", overwrite=False) as target:
-        target.begin("one", {})
+        target.begin(begun("one"))
+        finish_a_region(target, "one")
     refused = Target(tmp_path / "out", overwrite=False)
-    with pytest.raises(TargetError, match="left by another conversion"):
-        refused.begin("two", {})
+    with pytest.raises(TargetError, match="is the work of another conversion"):
+        refused.begin(begun("two"))
     with Target(tmp_path / "out", overwrite=False) as target:
-        assert target.begin("one", {})
+        assert target.begin(begun("one"))
 
 
 def test_a_process_that_died_keeps_no_lock(tmp_path: Path) -> None:
@@ -319,7 +399,7 @@ def test_a_process_that_died_keeps_no_lock(tmp_path: Path) -> None:
 import pathlib
 from ngff_convert.commit import Target
 target = Target(pathlib.Path({str(tmp_path / "out")!r}), False)
-target.begin("one", {{}})
+target.begin({{"digest": "one"}})
 print("begun", flush=True)
 input()
 """
@@ -329,10 +409,10 @@ input()
         assert other.stdout is not None
         assert other.stdout.readline() == b"begun\n"
         with pytest.raises(TargetError, match="another run is writing it"):
-            Target(tmp_path / "out", overwrite=False).begin("one", {})
+            Target(tmp_path / "out", overwrite=False).begin(begun("one"))
         other.kill()
     with Target(tmp_path / "out", overwrite=False) as target:
-        assert target.begin("one", {})
+        assert target.begin(begun("one"))
 
 
 def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
@@ -347,11 +427,11 @@ def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
         return lock(handle)
 
     with first, second:
-        first.begin("one", {})
+        first.begin(begun("one"))
         store(first.partial / "0")
         (first.partial / "zarr.json").write_text("{}")
         monkeypatch.setattr(commit, "_lock", finished_just_before)
-        assert not second.begin("one", {})
+        assert not second.begin(begun("one"))
         assert names(tmp_path / "out") == ["0", "zarr.json"]
         assert names(second.partial) == [PLAN_FILE]
 
@@ -359,8 +439,8 @@ def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
 def test_without_locks_there_is_none(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "fcntl", None)
     first, second = (Target(tmp_path / "out", overwrite=False) for _ in range(2))
-    assert not first.begin("one", {})
-    assert second.begin("one", {})
+    assert not first.begin(begun("one"))
+    assert second.begin(begun("one"))
     first.finish()
     assert names(tmp_path / "out") == []
 
@@ -371,10 +451,10 @@ def test_a_file_system_without_locks_is_used_without(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr("fcntl.flock", flock)
     with Target(tmp_path / "out", overwrite=False) as target:
-        assert not target.begin("one", {})
+        assert not target.begin(begun("one"))
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"file/out\.partial: cannot be written: Not a directory"):
-        Target(tmp_path / "file" / "out", overwrite=False).begin("one", {})
+        Target(tmp_path / "file" / "out", overwrite=False).begin(begun("one"))

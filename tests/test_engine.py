@@ -11,13 +11,13 @@ from ngff_convert.events import RegionDone
 
 
 def done(index: int) -> RegionDone:
-    return RegionDone((0, 0), index, 0)
+    return RegionDone(0, 0, index, (0, 0), index, 0)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
 @pytest.mark.parametrize("count", [0, 1, 5, 100])
 def test_every_region_runs_once(workers: int, count: int) -> None:
-    results = [event.read_bytes for event in engine.run(done, count, workers)]
+    results = [event.read_bytes for event in engine.run(done, range(count), workers)]
     assert sorted(results) == list(range(count))
 
 
@@ -34,7 +34,7 @@ def test_no_more_than_the_workers_run_at_once() -> None:
             running -= 1
         return done(index)
 
-    assert len(list(engine.run(job, 40, 3))) == 40
+    assert len(list(engine.run(job, range(40), 3))) == 40
     assert most == 3
 
 
@@ -49,7 +49,7 @@ def test_the_first_failure_ends_the_run(workers: int) -> None:
         return done(index)
 
     with pytest.raises(ReadError, match="chunk 10"):
-        list(engine.run(job, 10_000, workers))
+        list(engine.run(job, range(10_000), workers))
     assert len(started) < 100
 
 
@@ -60,6 +60,6 @@ def test_an_observer_that_stops_ends_the_run() -> None:
         started.append(index)
         return done(index)
 
-    for _ in engine.run(job, 10_000, 2):
+    for _ in engine.run(job, range(10_000), 2):
         break
     assert len(started) < 100

@@ -13,6 +13,7 @@ from reference import shrunk
 
 from ngff_convert import engine, plan
 from ngff_convert.errors import OptionError
+from ngff_convert.journal import Journal
 from ngff_convert.model import Box
 from ngff_convert.options import Options
 from ngff_convert.plan import Resources
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ngff_convert.model import Pass, WritePlan
+
 BOX = Box((0,) * 5, (1,) * 5)
+
+
+def task(step: Pass, source: ArrayPixels | None, sink: Sink, decided: WritePlan) -> PassTask:
+    journal = Journal(sink.root, "plan", flush=False)
+    journal.create()
+    return PassTask(
+        0, 0, step, source, sink, journal, decided.dtype, decided.method, again=False, fills=False
+    )
 
 
 def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int) -> list[NDArray[Any]]:
@@ -37,9 +48,7 @@ def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int
         sink.create(decided)
         for step in decided.passes:
             source = pixels if step.native else None
-            for _ in engine.run(
-                PassTask(step, source, sink, decided.dtype, decided.method), step.n_regions, 2
-            ):
+            for _ in engine.run(task(step, source, sink, decided), range(step.n_regions), 2):
                 pass
     return [np.asarray(zarr.open_array(folder / str(k), mode="r")[...]) for k in range(len(decided.levels))]
 

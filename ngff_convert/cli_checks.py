@@ -1,0 +1,106 @@
+"""The commands that check a store: ``verify`` against its source, ``validate`` by the specification."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cloup
+
+from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, options_from
+from ngff_convert.cli_output import print_json, print_lines, write_report
+from ngff_convert.describe import counted
+from ngff_convert.errors import VerificationError
+from ngff_convert.options import SHARES, Options
+from ngff_convert.words import SHARE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ngff_convert.validate import Validation
+
+_JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@cloup.command("verify")
+@cloup.argument("source", metavar="IN", help="What OUT was made of.")
+@cloup.argument("store", metavar="OUT", help="An OME-Zarr store.")
+@INPUT
+@SELECTION
+@RESOURCES
+@cloup.option_group(
+    "Display",
+    cloup.option(
+        "--sample",
+        "share",
+        type=SHARE,
+        metavar="SHARE",
+        default=SHARES["full"],
+        help="Compare only so much of each level, such as 5%.  [default: all of it]",
+    ),
+    _JSON,
+    REPORT,
+)
+def verify_command(
+    source: str, store: str, share: float, as_json: bool, report_file: str | None, **words: object
+) -> None:
+    """Compare the pixels of OUT with those of IN, which is read in another way than by a conversion.
+
+    Which image of IN, and which part of it, OUT itself says where this program made it. A difference is named
+    with its level, chunk, place and values, and the exit code is 8.
+    """
+    from ngff_convert.machine import tune_process
+    from ngff_convert.verification import verification_lines
+    from ngff_convert.verify import verify
+
+    options = options_from(words)
+    tune_process()
+    verification = verify(source, store, options, share)
+    facts = {"status": "done" if verification.passed else "failed", "verification": verification.to_json()}
+    write_report(report_file, source, store, facts)
+    if as_json:
+        print_json(verification.to_json())
+    else:
+        print_lines(verification_lines(verification))
+    if not verification.passed:
+        raise VerificationError(f"{store}: {verification.summary}")
+
+
+@cloup.command("validate")
+@cloup.argument("store", metavar="OUT", help="An OME-Zarr store, whoever wrote it.")
+@cloup.option("--deep", is_flag=True, help="Decode every chunk too.")
+@cloup.option("--workers", type=int, metavar="N", help="Chunks in work at once.  [default: one a processor]")
+@_JSON
+def validate_command(store: str, deep: bool, workers: int | None, as_json: bool) -> None:
+    """Hold OUT against the rules of OME-NGFF 0.4 or 0.5, and its files against its metadata.
+
+    Errors end with exit code 8; a warning is what is allowed and yet not advised, or was not checked.
+    """
+    from ngff_convert.validate import validate
+
+    validation = validate(store, deep=deep, workers=Options(workers=workers).workers)
+    if as_json:
+        print_json(validation.to_json())
+    else:
+        print_lines(_validation_lines(validation))
+    if validation.errors:
+        first = validation.errors[0]
+        raise VerificationError(
+            f"{store}: {counted(len(validation.errors), 'error')}: {first.path or '/'}: {first.message}"
+        )
+
+
+def _validation_lines(validation: Validation) -> Iterator[str]:
+    for finding in validation.findings:
+        yield f"{finding.grade:<7}  {finding.path or '/'}: {finding.message} [{finding.rule}]"
+    counts = {
+        "image": validation.images,
+        "plate": validation.plates,
+        "well": validation.wells,
+        "label image": validation.labels,
+        "level": validation.levels,
+    }
+    held = ", ".join(counted(number, what) for what, number in counts.items() if number)
+    chunks = f"{validation.stored} of {counted(validation.chunks, 'chunk file')} stored"
+    chunks += f", {validation.decoded} decoded" if validation.decoded else ""
+    yield f"{validation.store}  OME-Zarr {validation.version}: {held or 'nothing'}, {chunks}"
+    yield f"{counted(len(validation.errors), 'error')}, {counted(len(validation.warnings), 'warning')}"

@@ -1,0 +1,210 @@
+"""The options of every command, in words -> `Options`, which alone knows the defaults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import cloup
+
+from ngff_convert.errors import OptionError
+from ngff_convert.model import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
+from ngff_convert.options import (
+    COLORS,
+    FSYNC,
+    LAYOUTS,
+    METHODS,
+    NGFF_VERSIONS,
+    ON_ERROR,
+    OUTPUT_AXES,
+    PYRAMIDS,
+    SHARES,
+    Options,
+)
+from ngff_convert.words import BYTES, NAMES, NUMBERS, SIZES, SPAN, STEP, TRIPLE
+
+DEFAULTS = Options()
+
+LOG_FORMATS = ("text", "json")
+
+
+def _option(words: str, text: str, kind: Any = None, default: object = None, **settings: Any) -> Any:  # noqa: ANN401 - cloup's
+    """Return an option that is None unless it is given, so that `Options` alone knows the defaults.
+
+    Parameters
+    ----------
+    words
+        Its name, and ``=field`` if its field of the options differs; then what its value is called in the
+        help, but where that is one of a few words.
+    text
+        What it does.
+    kind
+        What its value is: a type of click's, or the words to choose from.
+    default
+        What happens without it, for the help; by default the default of its field.
+    settings
+        Further ones of click's.
+    """
+    name, _, metavar = words.partition(" ")
+    names = name.split("=")
+    default = default or getattr(DEFAULTS, names[-1].strip("-").replace("-", "_"), None)
+    return cloup.option(
+        *names,
+        type=click.Choice(tuple(kind)) if isinstance(kind, tuple | dict) else kind,
+        metavar=metavar or None,
+        default=None,
+        help=f"{text}  [default: {default}]" if isinstance(default, str) else text,
+        **settings,
+    )
+
+
+_EFFORTS = ", ".join(f"{name} {level}" for name, (level, _, _) in CODEC_LEVELS.items() if level)
+_PARTS = {"t": "time points", "c": "channels", "z": "planes", "y": "rows", "x": "columns"}
+
+STORE = cloup.option_group(
+    "Output",
+    _option("--ngff-version", "Version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
+    _option(
+        "--chunks Z,Y,X", "Unit of compression, voxels; auto is about 1 MiB on the source's own grid.", SIZES
+    ),
+    _option(
+        "--shards Z,Y,X", "File of chunks, voxels, or none; auto shards levels of over 10,000 chunks.", SIZES
+    ),
+    _option(
+        "--compressor",
+        "How chunks are compressed; zlib is for 0.4 only.",
+        CODEC_LEVELS,
+        default=DEFAULTS.codec.name,
+    ),
+    _option("--compression-level N", "Effort.", int, default=_EFFORTS),
+    _option("--shuffle", "What blosc sorts before it compresses.", SHUFFLES, default=DEFAULTS.codec.shuffle),
+    _option(
+        "--dtype TYPE",
+        "Type of the pixels, such as uint16; refused where a value does not fit.",
+        DTYPES,
+        default="the source's",
+    ),
+    _option(
+        "--layout",
+        "One image at the root, or numbered images below it; auto goes by how many there are.",
+        LAYOUTS,
+    ),
+    _option("--output-axes", "auto leaves t out when there is one time point.", OUTPUT_AXES),
+    _option("--overwrite", "Replace an existing OME-Zarr store once the new one is whole.", is_flag=True),
+)
+PYRAMID = cloup.option_group(
+    "Pyramid",
+    _option("--method", "How voxels of lower levels are made.", METHODS, default="mean, for labels mode"),
+    _option(
+        "--levels N", "Number of levels, the full size included.", int, default="until y and x fit in a chunk"
+    ),
+    _option("--min-size N", "Halve an axis only while it is larger than this.", int, default="the chunk"),
+    _option(
+        "--factors Z,Y,X",
+        "Factors to the next level; repeat for further levels, the last one goes on.",
+        STEP,
+        default="towards cubic voxels",
+        multiple=True,
+    ),
+    _option("--pyramid", "Make the lower levels, or copy the source's own.", PYRAMIDS),
+)
+SELECTION = cloup.option_group(
+    "Selection",
+    _option("--images N,...", "Numbers of the images to convert, from 0.", NUMBERS, default="all"),
+    *(
+        _option(f"--{axis} FROM:TO", f"Range of {what}, from 0, TO excluded.", SPAN, default="all")
+        for axis, what in _PARTS.items()
+    ),
+)
+INPUT = cloup.option_group(
+    "Input, where it does not tell itself",
+    _option(
+        "--axes AXES",
+        "Axes of the pages of a TIFF, or of files in order, slowest first: CYX if all are channels, TZCYX.",
+        default="what the input says",
+    ),
+    _option(
+        "--shape N,...",
+        "Pages along each of --axes but y and x, such as 5,20,3; one may be -1.",
+        NUMBERS,
+        default="what the input says",
+    ),
+    _option("--files-from LIST", "The files of an image, one a line; IN is left out, or a pattern of names."),
+    _option(
+        "--on-error",
+        "Stop where a part of the input is missing or damaged, or fill it with 0: then the exit code is 3.",
+        ON_ERROR,
+    ),
+    _option("--reader NAME", "Reader to use; `ngff-convert formats` lists them.", default="by content"),
+)
+METADATA = cloup.option_group(
+    "Metadata, instead of what the source says",
+    _option("--spacing Z,Y,X", "Voxel size.", TRIPLE),
+    _option("--origin Z,Y,X", "Centre of the first voxel.", TRIPLE),
+    _option(
+        "--unit UNIT",
+        "Unit of --spacing and --origin, such as um; what is kept of the source is converted into it. "
+        "Alone, it corrects a wrong unit: the source's numbers stay as they are.",
+        default="the source's",
+    ),
+    _option("--channel-names NAME,...", "One for each channel written.", NAMES),
+    _option(
+        "--channel-colors COLOR,...", f"One for each channel written: RRGGBB, or {', '.join(COLORS)}.", NAMES
+    ),
+    _option("--name NAME", "Name of the image."),
+    _option("--no-ome-xml=ome_xml", "Leave OME/METADATA.ome.xml out.", flag_value=False),
+    _option(
+        "--no-original-metadata=original_metadata",
+        "Leave the source's own metadata out of it, for privacy.",
+        flag_value=False,
+    ),
+)
+_RESOURCES = (
+    _option("--workers N", "Regions in work at once.", int, default="one a processor"),
+    _option(
+        "--memory SIZE",
+        "Memory to work in, such as 2GiB.",
+        BYTES,
+        default="a quarter of what there is, at most 4GiB",
+    ),
+)
+RESOURCES = cloup.option_group("Running", *_RESOURCES)
+RUN = cloup.option_group(
+    "Running",
+    *_RESOURCES,
+    _option("--restart", "Throw away what an interrupted run left, instead of going on there.", is_flag=True),
+    _option(
+        "--fsync",
+        "region: a finished region survives a power cut; none: it is checked before it is believed in.",
+        FSYNC,
+    ),
+    _option("--verify", "Compare with the source, read in another way, before OUT gets its name.", SHARES),
+)
+
+
+LOG_FORMAT = cloup.option(
+    "--log-format",
+    type=click.Choice(LOG_FORMATS),
+    default=LOG_FORMATS[0],
+    help="How progress, notes and errors are told on standard error; json: a line an event.  "
+    f"[default: {LOG_FORMATS[0]}]",
+)
+REPORT = cloup.option(
+    "--report", "report_file", metavar="FILE", help="Write what was done, or why not, to FILE as JSON."
+)
+
+
+def options_from(words: dict[str, Any]) -> Options:
+    """Return the options for the words that were given; what was not given has its default."""
+    crop = tuple(words.pop(axis, None) or (None, None) for axis in "tczyx")
+    codec = {
+        "name": words.pop("compressor", None),
+        "level": words.pop("compression_level", None),
+        "shuffle": words.pop("shuffle", None),
+    }
+    given = {name: value for name, value in words.items() if value is not None and value != ()}
+    try:
+        codec_given = Codec(**{key: value for key, value in codec.items() if value is not None})
+    except ValueError as error:
+        raise OptionError(f"--compressor: {error}") from error
+    return Options(crop=crop, codec=codec_given, **given)

@@ -1,0 +1,150 @@
+"""Which regions are finished: files beside the data to which each writer appends a line a region.
+
+A line is written only after the region's pixels are; what nobody finished writing, such as the last line of
+a process that was killed, is no line. Each writer has a file of its own, so that any number of them, on any
+number of machines, write without a lock: file systems that are shared over a network do not append in one
+step. A line is a JSON object: `plan` (the digest of what is written), the fields of a `RegionDone`, and
+`flushed`: whether its pixels were on the disk before. Where they were not, a later run can tell by the
+checksum `crc32` whether they are there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert.errors import WriteError
+from ngff_convert.events import RegionDone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+JOURNAL_FOLDER = ".ngff-convert-journal"
+"""In the partial store; holds nothing but the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of one partial store; pickles as an address.
+
+    Attributes
+    ----------
+    folder
+        The partial store.
+    digest
+        Names what is written; lines of anything else are not believed.
+    flush
+        Whether pixels are on the disk before `record` is called, and the line is when it returns.
+    """
+
+    folder: str
+    digest: str
+    flush: bool
+
+    @property
+    def path(self) -> Path:
+        """Where the files of all writers are."""
+        return Path(self.folder, JOURNAL_FOLDER)
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises
+        ------
+        WriteError
+            It cannot be made.
+        """
+        try:
+            self.path.mkdir(exist_ok=True)
+            if self.flush:
+                flush_folder(self.path.parent)
+        except OSError as error:
+            raise _error(self.path, error) from error
+
+    def record(self, done: RegionDone) -> None:
+        """Append what a region wrote, which is stored by now as far as it is to be.
+
+        Raises
+        ------
+        WriteError
+            It cannot be written; then the region counts as unfinished.
+        """
+        path = self.path / _writer(os.getpid())
+        line = json.dumps({"plan": self.digest, "flushed": self.flush, **asdict(done)})
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                # The line break comes first: what an earlier call could not finish is a line of its own.
+                data = f"\n{line}".encode()
+                if os.write(descriptor, data) != len(data):
+                    raise OSError(0, "only a part was written; is the disk full?")
+                if self.flush:
+                    os.fsync(descriptor)
+                    flush_folder(self.path)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _error(path, error) from error
+
+    def finished(self) -> Iterator[tuple[RegionDone, bool]]:
+        """Yield the regions that are finished, and whether each was flushed; one may come twice.
+
+        Raises
+        ------
+        WriteError
+            The journal is there but cannot be read.
+        """
+        try:
+            for path in sorted(self.path.glob("*.jsonl")):
+                with path.open("rb") as lines:
+                    for line in lines:
+                        entry = _entry(line, self.digest)
+                        if entry is not None:
+                            yield entry
+        except OSError as error:
+            raise _error(self.path, error) from error
+
+
+def anything_finished(folder: Path) -> bool:
+    """Return whether the journal in a partial store has a line of any plan."""
+    return any(path.stat().st_size for path in (folder / JOURNAL_FOLDER).glob("*.jsonl"))
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where the system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@lru_cache(maxsize=1)
+def _writer(process: int) -> str:
+    """Return the name of this process's own file; a copy of a process is another one."""
+    return f"{socket.gethostname()}-{process}-{secrets.token_hex(4)}.jsonl"
+
+
+def _entry(line: bytes, digest: str) -> tuple[RegionDone, bool] | None:
+    """Return what a line says; None if it says nothing of this plan, or was not finished."""
+    try:
+        record: dict[str, Any] = json.loads(line)
+        if record.pop("plan") != digest:
+            return None
+        flushed = record.pop("flushed") is True
+        levels, filled = tuple(record.pop("levels")), tuple(record.pop("filled"))
+        return RegionDone(**record, levels=levels, filled=filled), flushed
+    except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not of this program
+        return None
+
+
+def _error(path: Path, error: OSError) -> WriteError:
+    return WriteError(
+        f"{path}: cannot be written or read: {error.strerror}; mend that and run the same command again"
+    )

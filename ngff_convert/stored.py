@@ -1,0 +1,316 @@
+"""A finished OME-Zarr store, read back: its images, their levels, and how the levels were made.
+
+Reads NGFF 0.4 (Zarr v2) and 0.5 (Zarr v3), by whatever program, and refuses what is not as the specification
+has it. One image is the root itself; several are groups below it, as bioformats2raw lays them out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from itertools import count, product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorstore as ts
+
+from ngff_convert.errors import VerificationError
+from ngff_convert.model import AXES, Box
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from ngff_convert.model import Shape
+
+PROGRAM = "ngff-convert"
+"""What the metadata of a store names as the program that made its levels."""
+
+_ARRAY_FILES = {"0.4": ".zarray", "0.5": "zarr.json"}
+
+
+class StoredLevel:
+    """One array of pixels; axes that are left out have size 1.
+
+    Attributes
+    ----------
+    path
+        From the store's root: ``"0/1"``.
+    shape
+        (t, c, z, y, x), voxels.
+    dtype
+        In native byte order.
+    chunks
+        Unit of compression, (t, c, z, y, x), voxels.
+    """
+
+    def __init__(self, root: Path, path: str, version: str, axes: str, workers: int) -> None:
+        self.path = path
+        self._axes = axes
+        self._folder = root / path
+        document = read_json(self._folder / _ARRAY_FILES[version])
+        self._spec = {
+            "driver": "zarr" if version == "0.4" else "zarr3",
+            "kvstore": {"driver": "file", "path": f"{self._folder.resolve()}/"},
+        }
+        self._separator, self._prefix = _keys(document)
+        context = _context(workers)
+        try:
+            self._array: Any = ts.open(self._spec, open=True, read=True, context=context).result()
+            if self._array.rank != len(axes):
+                raise ValueError(f"has {self._array.rank} axes, not {axes}")
+            self.shape = self._five(self._array.shape)
+            self.chunks = self._five(self._array.chunk_layout.read_chunk.shape)
+            self._objects = self._five(self._array.chunk_layout.write_chunk.shape)
+            self.dtype = np.dtype(self._array.dtype.numpy_dtype).newbyteorder("=")
+            # The same array, but as if its last chunks were not cut off at the edge.
+            whole = [-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True)]
+            padded = {**self._spec, "metadata": {**document, "shape": self._stored(whole)}}
+            self._padded = ts.open(padded, open=True, assume_metadata=True, context=context).result()
+        except (ValueError, OSError) as error:
+            raise VerificationError(f"{self._folder}: cannot be opened: {first_line(error)}") from error
+
+    @property
+    def grid(self) -> Shape:
+        """Chunks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunks, strict=True))
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """Read a box as (t, c, z, y, x); it may reach beyond the edge as far as the last chunks do.
+
+        Raises
+        ------
+        ValueError, OSError
+            A chunk cannot be read or decoded.
+        """
+        within = all(b <= n for b, n in zip(box.stop, self.shape, strict=True))
+        array = self._array if within else self._padded
+        pixels = array[tuple(self._stored(box.slices))].read(order="C").result()
+        return np.asarray(pixels).reshape(box.shape)
+
+    def read_what_can_be(self, box: Box) -> tuple[NDArray[Any], dict[Shape, str]]:
+        """Read a box of whole chunks; where that fails, chunk by chunk.
+
+        Returns
+        -------
+        tuple
+            The pixels, 0 in chunks that cannot be read; and for each of those, why.
+        """
+        try:
+            return self.read(box), {}
+        except (ValueError, OSError):  # found again, chunk by chunk
+            pass
+        block = np.zeros(box.shape, self.dtype)
+        reasons: dict[Shape, str] = {}
+        for cell in self.cells(box):
+            own = self.whole_chunks(self.box_of(cell))
+            part = Box(tuple(map(max, own.start, box.start)), tuple(map(min, own.stop, box.stop)))
+            try:
+                block[within(part, box)] = self.read(part)
+            except (ValueError, OSError) as error:
+                reasons[cell] = first_line(error)
+        return block, reasons
+
+    def cells(self, box: Box) -> Iterator[Shape]:
+        """Yield the places in the grid of the chunks that a box touches."""
+        return product(
+            *(range(a // c, -(-b // c)) for a, b, c in zip(box.start, box.stop, self.chunks, strict=True))
+        )
+
+    def box_of(self, cell: Shape) -> Box:
+        """Return the voxels of a chunk that are within the level."""
+        start = tuple(n * c for n, c in zip(cell, self.chunks, strict=True))
+        ends = zip(start, self.chunks, self.shape, strict=True)
+        return Box(start, tuple(min(a + c, n) for a, c, n in ends))
+
+    def missing(self, cell: Shape) -> str:
+        """Return the file that should hold a chunk, from the store's root, if it is not there; else empty."""
+        place = [n * c // size for n, c, size in zip(cell, self.chunks, self._objects, strict=True)]
+        key = self._separator.join([*self._prefix, *map(str, self._stored(place))])
+        return "" if (self._folder / key).exists() else f"{self.path}/{key}"
+
+    def whole_chunks(self, box: Box) -> Box:
+        """Return a box that ends at edges of chunks, extended to those of the last chunks."""
+        return Box(box.start, tuple(-(-b // c) * c for b, c in zip(box.stop, self.chunks, strict=True)))
+
+    def _stored(self, items: Sequence[Any]) -> list[Any]:
+        return [item for item, axis in zip(items, AXES, strict=True) if axis in self._axes]
+
+    def _five(self, sizes: Any) -> Shape:  # noqa: ANN401 - tensorstore has no types
+        stored = dict(zip(self._axes, map(int, sizes), strict=True))
+        return tuple(stored.get(axis, 1) for axis in AXES)
+
+
+def within(inner: Box, outer: Box) -> tuple[slice, ...]:
+    """Return where a box lies in another one.
+
+    Examples
+    --------
+    >>> within(Box((4, 2), (6, 3)), Box((1, 2), (9, 9)))
+    (slice(3, 5, None), slice(0, 1, None))
+    """
+    spans = zip(inner.start, inner.stop, outer.start, strict=True)
+    return tuple(slice(a - origin, b - origin) for a, b, origin in spans)
+
+
+def _keys(document: dict[str, Any]) -> tuple[str, list[str]]:
+    """Return what stands between the numbers of a chunk in its key, and what comes before them."""
+    if document.get("zarr_format") == 2:
+        return document.get("dimension_separator", "."), []
+    encoding = document.get("chunk_key_encoding", {})
+    is_default = encoding.get("name") == "default"
+    separator = encoding.get("configuration", {}).get("separator", "/" if is_default else ".")
+    return separator, ["c"] if is_default else []
+
+
+def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "data_copy_concurrency": {"limit": workers},
+            "file_io_concurrency": {"limit": 2 * workers},
+        }
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return what tensorstore says without its notes on where in its source it says so."""
+    return (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0]
+
+
+# -- groups ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """What the metadata say of one image.
+
+    Attributes
+    ----------
+    folder
+        Its group, from the root: ``""`` is the root.
+    version
+        Of OME-NGFF.
+    axes
+        The axes that are stored, a subset of ``tczyx``.
+    paths
+        Of its levels from the root, largest first.
+    kwargs
+        What this program noted on how it made the levels and of what; None where another one made them.
+    """
+
+    folder: str
+    version: str
+    axes: str
+    paths: tuple[str, ...]
+    kwargs: dict[str, Any] | None
+
+    @property
+    def number(self) -> int | None:
+        """Which of the source's images it is; None where that is not noted."""
+        number = (self.kwargs or {}).get("image")
+        return number if isinstance(number, int) else None
+
+    @property
+    def crop(self) -> Box | None:
+        """What of the source's image it is; None where it is all of it, or that is not noted."""
+        spans = (self.kwargs or {}).get("crop")
+        if spans is None:
+            return None
+        try:
+            return Box(tuple(int(a) for a, _ in spans), tuple(int(b) for _, b in spans))
+        except (TypeError, ValueError) as error:
+            raise VerificationError(f"{self.folder or 'the root'}: crop {spans!r} is not a box") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of metadata.
+
+    Raises
+    ------
+    VerificationError
+        It is missing, or holds something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise VerificationError(f"{path}: cannot be read: {error.strerror}; is the store whole?") from error
+    except ValueError as error:
+        raise VerificationError(f"{path}: is not JSON: {error}; convert again") from error
+    if not isinstance(document, dict):
+        raise VerificationError(f"{path}: is not a JSON object; convert again")
+    return document
+
+
+def images(root: Path) -> tuple[StoredImage, ...]:
+    """Return the images of a store.
+
+    Raises
+    ------
+    VerificationError
+        It is no OME-Zarr store, or not as the specification has it.
+    """
+    version, attributes = _attributes(root)
+    if "multiscales" in attributes:
+        return (_image(root, "", version, attributes),)
+    if "bioformats2raw.layout" not in attributes:
+        raise VerificationError(f"{root}: has neither multiscales nor bioformats2raw.layout: no image in it")
+    folders = _series(root, version)
+    found = tuple(_image(root, folder, *_attributes(root / folder)) for folder in folders)
+    if not found:
+        raise VerificationError(f"{root}: has no images, 0, 1 and so on; convert again")
+    return found
+
+
+def _series(root: Path, version: str) -> list[str]:
+    """Return the images' groups, as ``OME`` lists them, else as they are numbered."""
+    group = root / "OME"
+    if any((group / name).exists() for name in ("zarr.json", ".zattrs")):
+        listed = _attributes(group)[1].get("series")
+        if isinstance(listed, list) and listed and all(isinstance(path, str) for path in listed):
+            return listed
+    name = ".zgroup" if version == "0.4" else "zarr.json"
+    folders: list[str] = []
+    for number in count():
+        if not (root / str(number) / name).exists():
+            return folders
+        folders.append(str(number))
+    raise AssertionError  # counting does not end
+
+
+def _attributes(group: Path) -> tuple[str, dict[str, Any]]:
+    """Return the version of OME-NGFF and its keys in a group."""
+    if (group / "zarr.json").exists():
+        document = read_json(group / "zarr.json")
+        ome = document.get("attributes", {}).get("ome")
+        if not isinstance(ome, dict) or ome.get("version") != "0.5":
+            raise VerificationError(
+                f"{group / 'zarr.json'}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known"
+            )
+        return "0.5", ome
+    if not (group / ".zattrs").exists():
+        raise VerificationError(f"{group}: is no OME-Zarr group: neither zarr.json nor .zattrs is there")
+    return "0.4", read_json(group / ".zattrs")
+
+
+def _image(root: Path, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
+    where = root / folder
+    try:
+        (multiscales, *_) = attributes["multiscales"]
+        names = [axis["name"] for axis in multiscales["axes"]]
+        paths = [str(dataset["path"]) for dataset in multiscales["datasets"]]
+        metadata = multiscales.get("metadata") or {}
+        kwargs = dict(metadata["kwargs"]) if metadata.get("method") == PROGRAM else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VerificationError(f"{where}: its multiscales are not as OME-NGFF {version} has them") from error
+    axes = "".join(map(str, names))
+    if axes != "".join(axis for axis in AXES if axis in names) or not {"y", "x"} <= set(axes):
+        raise VerificationError(
+            f"{where}: axes {', '.join(map(str, names))}: only t, c, z, y, x are compared"
+        )
+    if not paths:
+        raise VerificationError(f"{where}: lists no levels; convert again")
+    prefix = f"{folder}/" if folder else ""
+    return StoredImage(folder, version, axes, tuple(prefix + path for path in paths), kwargs)

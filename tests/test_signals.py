@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from ngff_convert.signals import Stopped, stopped_by_signals
+
+PROGRAM = """
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
+from ngff_convert import signals
+from ngff_convert.signals import Stopped, stopped_by_signals
+
+signals.GRACE_SECONDS = 0.5
+try:
+    with stopped_by_signals(), ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(time.sleep, float(sys.argv[1])) for _ in range(2)]
+        print("begun", flush=True)
+        [job.result() for job in jobs]
+except Stopped as stopped:
+    print(stopped, file=sys.stderr)
+    sys.exit(stopped.exit_code)
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [("0.2", "ted\n"), ("600", "ted while reading or writing; what is finished is kept\n")],
+)
+def test_a_job_that_does_not_end_is_not_waited_for(
+    sent: signal.Signals, code: int, seconds: str, said: str
+) -> None:
+    command = [sys.executable, "-c", PROGRAM, seconds]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(sent)
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert error.endswith(said)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="terminated"), stopped_by_signals():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stopped_by_signals():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
