@@ -1,0 +1,201 @@
+"""The groups of a store, from its root down: plates, wells, collections, images, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ngff_convert.validation import consolidated, images, labels, plates, sidecar
+from ngff_convert.validation.models import check_model
+from ngff_convert.validation.nodes import (
+    CHECKED,
+    below,
+    check_version,
+    is_there,
+    joined,
+    read_node,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ngff_convert.validation.findings import Findings
+    from ngff_convert.validation.images import Pyramid
+    from ngff_convert.validation.nodes import Node, Store
+
+_INTERMEDIATE = "is on the way to a node, but no Zarr group itself"
+
+
+@dataclass
+class Tree:
+    """What is met on the way through a store.
+
+    Attributes
+    ----------
+    store, findings
+        Where to read, and where findings go.
+    version
+        Of the hierarchy.
+    pyramids
+        Of every image and label image, in the order they were met.
+    seen
+        Paths of images: one that is named twice is checked once.
+    n_images, n_plates, n_wells, n_labels
+        How many there are.
+    """
+
+    store: Store
+    findings: Findings
+    version: str
+    pyramids: list[Pyramid] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+    n_images: int = 0
+    n_plates: int = 0
+    n_wells: int = 0
+    n_labels: int = 0
+
+
+def walk(tree: Tree, root: Node) -> None:
+    """Check the root of a store and all that it leads to."""
+    consolidated.check(tree.store, root, tree.findings)
+    if "plate" in root.ome:
+        _plate(tree, root)
+    elif "well" in root.ome:
+        _well(tree, root, [])
+    elif "multiscales" in root.ome or "image-label" in root.ome or "omero" in root.ome:
+        _root_image(tree, root)
+    elif "bioformats2raw.layout" in root.ome:
+        _collection(tree, root)
+    elif "labels" in root.ome:
+        _labels(tree, root, ())
+    else:
+        _check(tree, root)  # the group OME by itself
+
+
+def _check(tree: Tree, node: Node) -> None:
+    check_version(node, tree.version, tree.findings)
+    if tree.version in CHECKED:
+        check_model(node, tree.version, tree.findings)
+
+
+def _root_image(tree: Tree, root: Node) -> None:
+    if "image-label" in root.ome:
+        _label(tree, root, ())
+    else:
+        _image(tree, root)
+    if tree.store.has(sidecar.SIDECAR):
+        sidecar.check_sidecar(tree.store, 1, counted=False, findings=tree.findings)
+
+
+# -- images ------------------------------------------------------------------------------------------------
+
+
+def _named(tree: Tree, path: str, key: str) -> Node | None:
+    """Read a group that metadata name; None, and a finding, if it is not what it should be."""
+    if path in tree.seen:
+        return None
+    tree.seen.add(path)
+    node = read_node(tree.store, path, tree.findings)
+    if node is not None and (node.kind != "group" or key not in node.ome):
+        tree.findings.error(path, "node-kind", f"is no group with `{key}`, as the metadata name it")
+        return None
+    return node
+
+
+def _image(tree: Tree, node: Node) -> None:
+    tree.n_images += 1
+    found = _pyramids(tree, node)
+    path = joined(node.path, "labels")
+    if is_there(tree.store, path):
+        group = read_node(tree.store, path, tree.findings)
+        if group is not None and "labels" in group.ome:
+            _labels(tree, group, found)
+        elif group is not None and group.kind == "group":
+            tree.findings.error(path, "labels", "the group labels does not list its label images")
+
+
+def _pyramids(tree: Tree, node: Node) -> list[Pyramid]:
+    _check(tree, node)
+    found = images.read_pyramids(tree.store, node, tree.version, tree.findings)
+    images.check_omero(node, found, tree.findings)
+    tree.pyramids += found
+    return found
+
+
+def _labels(tree: Tree, group: Node, of: Sequence[Pyramid]) -> None:
+    _check(tree, group)
+    for path in labels.listed_labels(tree.store, group, tree.findings):
+        node = _named(tree, path, "multiscales")
+        if node is not None:
+            _label(tree, node, of)
+
+
+def _label(tree: Tree, node: Node, of: Sequence[Pyramid]) -> None:
+    tree.n_labels += 1
+    labels.check_label(node, _pyramids(tree, node), of, tree.findings)
+
+
+# -- plates ------------------------------------------------------------------------------------------------
+
+
+def _plate(tree: Tree, root: Node) -> None:
+    tree.n_plates += 1
+    _check(tree, root)
+    known = plates.acquisitions(root, tree.findings)
+    wells = plates.listed_wells(root, tree.findings)
+    for row in dict.fromkeys(path.rpartition("/")[0] for path in wells):
+        own = [joined(row, name) for name in ("zarr.json", ".zgroup")]
+        if tree.store.has(row) and not any(map(tree.store.has, own)):
+            tree.findings.error(row, "group-file", _INTERMEDIATE)
+    for path in wells:
+        node = _named(tree, path, "well")
+        if node is not None:
+            _well(tree, node, known)
+    if tree.store.has(sidecar.SIDECAR):
+        sidecar.check_sidecar(tree.store, tree.n_images, counted=False, findings=tree.findings)
+
+
+def _well(tree: Tree, node: Node, known: list[int]) -> None:
+    tree.n_wells += 1
+    _check(tree, node)
+    for path in plates.listed_fields(node, known, tree.findings):
+        field_node = _named(tree, path, "multiscales")
+        if field_node is not None:
+            _image(tree, field_node)
+
+
+# -- collections -------------------------------------------------------------------------------------------
+
+
+def _collection(tree: Tree, root: Node) -> None:
+    _check(tree, root)
+    paths = _series(tree)
+    if not paths:
+        message = "there is no image: neither 0/, 1/, ... nor `series` in OME/"
+        tree.findings.error(root.path, "collection", message)
+    for path in paths:
+        node = _named(tree, path, "multiscales")
+        if node is not None:
+            _image(tree, node)
+    if tree.store.has(sidecar.SIDECAR):
+        sidecar.check_sidecar(tree.store, len(paths), counted=True, findings=tree.findings)
+    else:
+        tree.findings.warning(sidecar.SIDECAR, "ome-xml", "is not there")
+
+
+def _series(tree: Tree) -> list[str]:
+    """Return the paths of the images of a collection, from the group OME or by their numbers."""
+    if is_there(tree.store, "OME"):
+        node = read_node(tree.store, "OME", tree.findings)
+        if node is not None and "series" in node.ome:
+            _check(tree, node)
+            series = node.ome["series"]
+            listed = series if isinstance(series, list) else []
+            paths = [below("", path, tree.findings) for path in listed]
+            return [path for path in paths if path is not None]
+    elif tree.store.has("OME"):
+        tree.findings.error("OME", "group-file", _INTERMEDIATE)
+    found: list[str] = []
+    while is_there(tree.store, str(len(found))):
+        found.append(str(len(found)))
+    return found
