@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 SAMPLE := sample_data/cells_c2_t3.ims
+READER ?= tiff
+SECONDS ?= 600
 DEMO := .demo/cells_c2_t3.ome.zarr
 
-.PHONY: demo test check lint types test-lowest bench clean
+.PHONY: demo test test-slow check lint types test-lowest bench fuzz clean
 
 demo: $(VENV)/package
 	@$(BIN)/ngff-convert inspect $(SAMPLE)
@@ -14,6 +16,10 @@ demo: $(VENV)/package
 
 test: $(VENV)/test
 	$(BIN)/pytest --numprocesses auto
+
+# What takes ten seconds or more each: whole files of 8 GiB, millions of chunks.
+test-slow: $(VENV)/test
+	$(BIN)/pytest --numprocesses auto -m slow
 
 check: lint types test
 
@@ -32,8 +38,17 @@ test-lowest:
 bench: $(VENV)/package
 	$(BIN)/python benchmarks/bench.py --out benchmarks/README.md
 
+# Damaged files for one reader (tiff, imaris or omexml), see fuzz/README.md.
+fuzz: $(VENV)/fuzz fuzz/work/corpus
+	@mkdir -p fuzz/work/$(READER)/found
+	cd fuzz/work/$(READER) && $(abspath $(BIN))/python ../../fuzz_$(READER).py found ../corpus/$(READER) \
+		-max_total_time=$(SECONDS) -print_final_stats=1
+
+fuzz/work/corpus: | $(VENV)/fuzz
+	$(BIN)/python fuzz/make_corpus.py $@
+
 clean:
-	rm -rf .venv .venv-lowest .demo build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .demo fuzz/work build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -46,7 +61,7 @@ $(VENV)/package: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/test $(VENV)/lint: $(VENV)/%: $(VENV)/package pyproject.toml
+$(VENV)/test $(VENV)/lint $(VENV)/fuzz: $(VENV)/%: $(VENV)/package pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
 
