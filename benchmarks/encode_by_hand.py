@@ -19,7 +19,8 @@ from ngff_convert.machine import tune_process
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, WritePlan
+    from ngff_convert.model import Box
+    from ngff_convert.write_plan import WritePlan
 
 CHUNKS: dict[tuple[str, int], tuple[int, ...]] = {}
 """Of each level of each image, noted when its array is made."""

@@ -12,9 +12,10 @@ from ngff_convert.errors import (
     VerificationError,
     WriteError,
 )
-from ngff_convert.model import Calibration, Channel, Codec, Image, Report, WritePlan
+from ngff_convert.model import Calibration, Channel, Image
 from ngff_convert.options import Options
 from ngff_convert.version import __version__
+from ngff_convert.write_plan import Codec, Report, WritePlan
 
 __all__ = [
     "Calibration",

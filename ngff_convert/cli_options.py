@@ -8,7 +8,6 @@ import click
 import cloup
 
 from ngff_convert.errors import OptionError
-from ngff_convert.model import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
 from ngff_convert.options import (
     COLORS,
     FSYNC,
@@ -22,6 +21,7 @@ from ngff_convert.options import (
     Options,
 )
 from ngff_convert.words import BYTES, NAMES, NUMBERS, SIZES, SPAN, STEP, TRIPLE
+from ngff_convert.write_plan import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
 
 DEFAULTS = Options()
 

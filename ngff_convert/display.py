@@ -14,8 +14,9 @@ from ngff_convert.model import Box
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ngff_convert.model import Image, Level, WritePlan
+    from ngff_convert.model import Image
     from ngff_convert.sink import Sink
+    from ngff_convert.write_plan import Level, WritePlan
 
 Span: TypeAlias = tuple[float, float]
 

@@ -19,7 +19,8 @@ from ngff_convert.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ngff_convert.model import Calibration, Channel, Image, MaybeTriple, WritePlan
+    from ngff_convert.model import Calibration, Channel, Image, MaybeTriple
+    from ngff_convert.write_plan import WritePlan
 
 ORIGINAL_METADATA = "openmicroscopy.org/OriginalMetadata"
 """Namespace of the annotations that keep what the source said, one a section."""

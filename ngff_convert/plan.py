@@ -20,22 +20,17 @@ from dataclasses import dataclass, replace
 from math import ceil, gcd, lcm, prod
 from typing import TYPE_CHECKING
 
-from ngff_convert import pyramid
+from ngff_convert import chunking, pyramid
 from ngff_convert.errors import MemoryBudgetError, OptionError
-from ngff_convert.model import AXES, Calibration, Factor, Level, Pass, Shape, WritePlan, itemsize
+from ngff_convert.model import AXES, Calibration, Shape
 from ngff_convert.units import along
+from ngff_convert.write_plan import Factor, Level, Pass, WritePlan, itemsize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ngff_convert.model import Image, PixelArray
     from ngff_convert.options import Options
-
-CHUNK_BYTES = 2**20
-"""What a chunk aims at where the source's grid is not kept."""
-
-SOURCE_CHUNK_BYTES = (256 * 2**10, 8 * 2**20)
-"""A source grid of at least and at most this is kept."""
 
 REGION_BYTES = 32 * 2**20
 """What a region is at the most, in the level that is read; only large chunks or shards make it larger."""
@@ -98,7 +93,7 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         raise OptionError(f"--pyramid native: {reason}; use --pyramid build")
     dtype = options.dtype or image.pixels.dtype.name
     method = options.method or ("mode" if image.is_label else "mean")
-    chunks = _chunks(image, options, itemsize(dtype))
+    chunks = chunking.chunk_shape(image, options, itemsize(dtype), REGION_BYTES)
     levels = _levels(image, options, method, chunks)
     native = options.pyramid == "native"
     read = (image.pixels, *(level.pixels for level in image.native_levels if native))
@@ -126,45 +121,6 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         workers=min(request.workers, *(request.for_jobs // step.job_bytes for step in passes)),
         budget_bytes=request.budget,
     )
-
-
-# -- chunks ------------------------------------------------------------------------------------------------
-
-
-def _chunks(image: Image, options: Options, itemsize: int) -> Shape:
-    """Return the chunk before it is clipped to any level."""
-    if not isinstance(options.chunks, str):
-        return _five(options.chunks)
-    lowest, highest = SOURCE_CHUNK_BYTES
-    source = image.pixels.chunks
-    if lowest <= prod(source) * itemsize <= highest and source[:2] == (1, 1):
-        return source
-    return _near_cubic(image.pixels, image.calibration, itemsize)
-
-
-def _five(sizes: Sequence[int]) -> Shape:
-    return (1, 1, *sizes) if len(sizes) == 3 else tuple(sizes)
-
-
-def _near_cubic(pixels: PixelArray, calibration: Calibration, itemsize: int) -> Shape:
-    """Return powers of two of about `CHUNK_BYTES` with edges as equal as possible in physical space.
-
-    A region is to be whole source chunks as well: where those are large, such as planes, new chunks are flat.
-    """
-    known = [size for size in calibration.zyx if size is not None]
-    edge = [size or min(known, default=1.0) for size in calibration.zyx]
-    source, shape = pixels.chunks[2:], pixels.shape[2:]
-    largest = max(REGION_BYTES // itemsize, prod(source))
-    sizes = [1, 1, 1]
-    open_axes = [2, 1, 0]
-    while open_axes and 2 * prod(sizes) * itemsize <= CHUNK_BYTES:
-        axis = min(open_axes, key=lambda axis: sizes[axis] * edge[axis])
-        longer = [2 * size if a == axis else size for a, size in enumerate(sizes)]
-        if sizes[axis] < shape[axis] and prod(map(max, longer, source)) <= largest:
-            sizes = longer
-        else:
-            open_axes.remove(axis)
-    return (1, 1, *sizes)
 
 
 # -- levels ------------------------------------------------------------------------------------------------
@@ -254,7 +210,7 @@ class _Request:
 def _explicit_shards(chunks: Shape, options: Options) -> Shape | None:
     if isinstance(options.shards, str):
         return None
-    shards = _five(options.shards)
+    shards = chunking.five(options.shards)
     if any(s % c for s, c in zip(shards, chunks, strict=True)):
         raise OptionError(f"--shards {_commas(shards)} is not a multiple of the chunk {_commas(chunks)}")
     return shards

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ngff_convert.model import Factor, MaybeTriple, Shape
+    from ngff_convert.model import MaybeTriple, Shape
+    from ngff_convert.write_plan import Factor
 
 _Z, _Y, _X = 2, 3, 4
 

@@ -7,19 +7,10 @@ import numpy as np
 import pytest
 from images import ArrayPixels, NoPixels, image
 
-from ngff_convert.model import (
-    CODEC_LEVELS,
-    DTYPES,
-    Box,
-    Calibration,
-    Channel,
-    Codec,
-    Level,
-    NativeLevel,
-    itemsize,
-)
+from ngff_convert.model import Box, Calibration, Channel, NativeLevel
 from ngff_convert.options import Options
 from ngff_convert.testing import coded_pixels
+from ngff_convert.write_plan import CODEC_LEVELS, DTYPES, Codec, Level, itemsize
 
 
 @pytest.mark.parametrize(

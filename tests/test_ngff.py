@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ngff_convert.model import Shape, WritePlan
+    from ngff_convert.model import Shape
+    from ngff_convert.write_plan import WritePlan
 
 VERSIONS = ("0.4", "0.5")
 INTEGERS = [f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("u", "")]

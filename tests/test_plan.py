@@ -13,9 +13,10 @@ from images import NoPixels, image
 
 from ngff_convert import plan
 from ngff_convert.errors import MemoryBudgetError, OptionError
-from ngff_convert.model import Calibration, Level, NativeLevel, Pass, WritePlan
+from ngff_convert.model import Calibration, NativeLevel
 from ngff_convert.options import Options
 from ngff_convert.plan import Resources
+from ngff_convert.write_plan import Level, Pass, WritePlan
 
 MIB = 2**20
 SMALL = st.tuples(st.integers(1, 5), st.integers(1, 4), *[st.integers(1, 70)] * 3)

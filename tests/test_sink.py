@@ -12,11 +12,12 @@ from images import NoPixels, image
 
 from ngff_convert import plan
 from ngff_convert.errors import OptionError, VerificationError, WriteError
-from ngff_convert.model import CODEC_LEVELS, Box, Codec, WritePlan
+from ngff_convert.model import Box
 from ngff_convert.options import Options
 from ngff_convert.plan import Resources
 from ngff_convert.sink import Sink
 from ngff_convert.testing import coded_pixels
+from ngff_convert.write_plan import CODEC_LEVELS, Codec, WritePlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
