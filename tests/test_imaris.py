@@ -637,6 +637,30 @@ def test_pixels_in_other_files(made: Callable[..., Path], tmp_path: Path) -> Non
     check_reader(READER, str(header))
 
 
+@pytest.mark.parametrize("opened_by", ["real", "way"])
+def test_a_link_into_the_same_folder_by_another_way(
+    made: Callable[..., Path], tmp_path: Path, opened_by: str
+) -> None:
+    """A link may spell the folder of the input by a symbolic link that the input was not opened by."""
+    (tmp_path / "real" / "data").mkdir(parents=True)
+    for name in ("way", "other"):
+        (tmp_path / name).symlink_to("real")
+    group = "DataSet/ResolutionLevel 0/TimePoint 0/Channel 0"
+    path = made()
+    with h5py.File(path, "r+") as file, h5py.File(tmp_path / "real/data/part.h5", "w") as part:
+        file.copy(group, part, "pixels")
+        del file[group]
+        file[group] = h5py.ExternalLink(str(tmp_path / "other/data/part.h5"), "pixels")
+    path.rename(tmp_path / "real/in.ims")
+    assert opened(tmp_path / opened_by / "in.ims")[1] == ()
+    (tmp_path / "other").unlink()
+    (tmp_path / "other").symlink_to("elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "real/data").rename(tmp_path / "elsewhere/data")
+    with pytest.raises(ReadError, match="outside the input's folder"):
+        READER.open(str(tmp_path / opened_by / "in.ims"))
+
+
 def test_soft_links_everywhere(made: Callable[..., Path]) -> None:
     def change(file: Any) -> None:
         file.move("DataSet", "Workflows/a/DataSet")

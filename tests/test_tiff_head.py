@@ -14,11 +14,13 @@ import tifffile
 from data_folder import data_file, data_names
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiffs import READER, page, tiff_bytes
+from tiffs import READER, Ifd, page, tiff_bytes
 
 from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.readers import tiff_files, tiff_head
 from ngff_convert.readers.contract import HEAD_BYTES
-from ngff_convert.readers.tiff_head import holds_ome_xml, is_tiff
+from ngff_convert.readers.tiff_files import TiffFiles
+from ngff_convert.readers.tiff_head import HugeTag, holds_ome_xml, huge_tag, is_tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,3 +147,112 @@ def test_looking_at_files_imports_nothing_heavy() -> None:
         "sys.exit(any(m in sys.modules for m in ('tifffile', 'numpy', 'imagecodecs')))"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# -- tags that would take too much memory -------------------------------------------------------------------
+
+
+@pytest.fixture
+def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_head, "SMALLEST_HUGE", 1)
+    monkeypatch.setattr(tiff_head, "MOST_VALUES", 1000)
+    monkeypatch.setattr(tiff_head, "MOST_TEXT", 2000)
+
+
+def plain(**tags: Any) -> Ifd:
+    return page((2, 3), [b"abcdef"], **tags)
+
+
+def looked_through(path: Path) -> HugeTag | None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return huge_tag(descriptor, path.stat().st_size)
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.usefixtures("low_limits")
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [False, True], ids=["classic", "BigTIFF"])
+@pytest.mark.parametrize("where", ["first", "last", "sub-page", "page of many tags"])
+@pytest.mark.parametrize(
+    ("tag", "is_huge"),
+    [
+        (("H", [7] * 1001), True),
+        (("H", [7] * 1000), False),
+        (("s", [b"x" * 2001]), True),
+        (("s", [b"x" * 2000]), False),
+    ],
+)
+def test_a_tag_of_too_many_values_is_found(
+    tmp_path: Path, order: str, big: bool, where: str, tag: tuple[str, list[Any]], is_huge: bool
+) -> None:
+    pages = [plain() for _ in range(200)]  # several windows
+    many = {f"t{code}": ("H", [1]) for code in range(50_000, 50_600)} if where.endswith("tags") else {}
+    odd = plain(t65000=tag, **many)
+    if where == "first":
+        pages.insert(0, odd)
+    elif where == "sub-page":
+        pages[150].subs += [plain(), odd]
+    else:
+        pages.append(odd)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_bytes(pages, order, big=big))
+    huge = looked_through(path)
+    assert (huge is not None) is is_huge
+    if huge is not None:
+        n_values = len(tag[1][0]) if tag[0] == "s" else len(tag[1])
+        assert huge[:2] == (65000, n_values)
+
+
+@pytest.mark.usefixtures("low_limits")
+def test_a_tag_that_nobody_asks_for_may_be_huge(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    layers = b"x" * 2**20  # as Photoshop keeps them
+    path.write_bytes(tiff_bytes([plain(t34377=("s", [layers]), t37724=("s", [layers]))]))
+    with READER.open(str(path)) as source:
+        np.testing.assert_array_equal(
+            source.images[0].pixels[...].reshape(2, 3), [[97, 98, 99], [100, 101, 102]]
+        )
+    path.write_bytes(tiff_bytes([plain(t37725=("s", [layers]))]))
+    with pytest.raises(UnsupportedInput, match=r"tag 37725 of the page at byte \d+ has 1048576 values"):
+        READER.open(str(path))
+
+
+@pytest.mark.parametrize("n_bytes", [6, 9000], ids=["pages close together", "pages far apart"])
+def test_a_page_takes_one_read_or_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_bytes: int) -> None:
+    monkeypatch.setattr(tiff_head, "SMALLEST_HUGE", 1)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_bytes([page((1, n_bytes), [bytes(n_bytes)]) for _ in range(300)]))
+    n_reads = 0
+    pread = os.pread
+
+    def counted(descriptor: int, count: int, offset: int) -> bytes:
+        nonlocal n_reads
+        n_reads += 1
+        return pread(descriptor, count, offset)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert looked_through(path) is None
+    assert n_reads <= (302 if n_bytes > tiff_head.WINDOW_BYTES else 30)
+
+
+def test_a_file_is_looked_through_once_and_again_when_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_bytes([plain()]))
+    looked: list[int] = []
+    monkeypatch.setattr(tiff_files, "huge_tag", lambda descriptor, size: looked.append(size))
+    files = TiffFiles()
+    for _ in range(3):
+        files.open_file(str(path)).close()
+    assert len(looked) == 1
+    os.utime(path, ns=(1, 1))
+    files.open_file(str(path)).close()
+    assert len(looked) == 2
+    monkeypatch.setattr(tiff_files, "huge_tag", lambda descriptor, size: HugeTag(1, 2, 3))
+    os.utime(path, ns=(2, 2))
+    for _ in range(2):  # what was refused is refused again
+        with pytest.raises(UnsupportedInput):
+            files.open_file(str(path))

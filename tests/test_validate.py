@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -281,6 +282,18 @@ def plate(change: Callable[[dict[str, Any]], object]) -> Callable[[Path, str], o
     return ome(lambda found: change(found["plate"]))
 
 
+def chunk_shape(shape: list[int], *codecs: dict[str, Any]) -> Callable[[Path, str], object]:
+    def change(found: dict[str, Any]) -> None:
+        found["chunk_grid"]["configuration"]["chunk_shape"] = shape
+        found["codecs"] = [{"name": "bytes", "configuration": {"endian": "little"}}, *codecs]
+
+    return document("1", change)
+
+
+BLOSC = {
+    "name": "blosc",
+    "configuration": {"cname": "lz4", "clevel": 5, "shuffle": "shuffle", "typesize": 2, "blocksize": 0},
+}
 SPAN = [{"type": "scale", "scale": [1, 2, 1, 1]}]
 FAULTS = [
     # files and groups
@@ -323,6 +336,19 @@ FAULTS = [
     Fault("version-format", "error", "", other_envelope),
     Fault("version-format", "error", "", multiscales(lambda m: m.update(version="0.5")), versions=("0.4",)),
     Fault("version-unchecked", "warning", "", ome(lambda o: o.update(version="0.6")), versions=("0.5",)),
+    Fault("version-missing", "error", "", ome(lambda o: o.pop("version")), "plate", ("0.5",)),
+    Fault("version-missing", "error", "A/1", ome(lambda o: o.pop("version"), "A/1"), "plate", ("0.5",)),
+    Fault(
+        "version-missing",
+        "error",
+        "labels/cells",
+        ome(lambda o: o.pop("version"), "labels/cells"),
+        "image",
+        ("0.5",),
+    ),
+    Fault(
+        "version-missing", "warning", "labels", ome(lambda o: o.pop("version"), "labels"), "image", ("0.5",)
+    ),
     # models
     Fault("multiscales", "error", "", ome(lambda o: o.update(multiscales=[]))),
     Fault("multiscales", "error", "", multiscales(lambda m: m.update(name=3))),
@@ -360,6 +386,16 @@ FAULTS = [
     Fault("collection", "error", "", ome(lambda o: o.update({"bioformats2raw.layout": 2})), "collection"),
     Fault("collection", "error", "OME", ome(lambda o: o.update(series=[]), "OME"), "collection"),
     Fault("collection", "error", "", lambda s, v: [remove(n)(s, v) for n in ("0", "1", "OME")], "collection"),
+    Fault("series", "error", "OME", ome(lambda o: o.update(series=["0", "1", "0"]), "OME"), "collection"),
+    Fault("image-unlisted", "warning", "1", ome(lambda o: o.update(series=["0"]), "OME"), "collection"),
+    Fault("image-unlisted", "error", "1", lambda s, v: [remove(n)(s, v) for n in ("0", "OME")], "collection"),
+    Fault(
+        "image-unlisted",
+        "error",
+        "10",
+        lambda s, v: [(s / "1").rename(s / "10"), remove("OME")(s, v)],
+        "collection",
+    ),
     # what the models leave out
     Fault("axis-type", "warning", "", multiscales(lambda m: m["axes"][0].pop("type"))),
     Fault("axis-unit", "warning", "", multiscales(lambda m: m["axes"][1].update(unit="um"))),
@@ -460,6 +496,10 @@ FAULTS = [
         document("1", lambda d: d.update(chunks=[1, 2**20, 2**20, 1])),
         versions=("0.4",),
     ),
+    Fault("chunk-size", "warning", "1", chunk_shape([1, 2**20, 2**20, 1]), versions=("0.5",)),
+    Fault("array-unchecked", "warning", "1", chunk_shape([1, 2**20, 2**20, 1]), versions=("0.5",)),
+    Fault("chunk-size", "error", "1", chunk_shape([1, 2**20, 2**20, 1], BLOSC), versions=("0.5",)),
+    Fault("chunk-size", "error", "1", chunk_shape([1, 1, 2**30, 1], BLOSC), versions=("0.5",)),
     # chunks
     Fault("stray-file", "warning", "0/0/1", stray("0", "1", "0", "0"), versions=("0.4",)),
     Fault("stray-file", "warning", "0/c/0/0/0/0.tmp", stray("0", "0", "0", "0.tmp"), versions=("0.5",)),
@@ -516,6 +556,40 @@ def test_several_images_that_are_converted(tmp_path: Path) -> None:
         result = validate(tmp_path / version, deep=True)
         assert result.findings == ()
         assert result.images == 3
+
+
+def test_a_list_of_labels_without_a_version_is_no_error(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound / "image-0.5", tmp_path / "store")
+    edit_ome(tmp_path / "store/labels", "0.5", lambda found: found.pop("version"))
+    assert found(validate(tmp_path / "store", deep=True)) == [("warning", "labels", "version-missing")]
+
+
+def test_an_image_after_a_gap_is_not_passed_over(sound: Path, tmp_path: Path) -> None:
+    shutil.copytree(sound / "collection-0.4", tmp_path / "store")
+    (tmp_path / "store/1").rename(tmp_path / "store/2")
+    shutil.rmtree(tmp_path / "store/OME")
+    (finding,) = validate(tmp_path / "store").errors
+    assert (finding.path, finding.rule) == ("2", "image-unlisted")
+    assert finding.message.endswith("there is no 1/ before it")
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "rule"), [("image", "labels", "label-unlisted"), ("collection", "", "image-unlisted")]
+)
+def test_a_folder_that_cannot_be_listed(
+    sound: Path, monkeypatch: pytest.MonkeyPatch, kind: str, folder: str, rule: str
+) -> None:
+    store, scandir = sound / f"{kind}-0.5", os.scandir
+
+    def refused(path: str) -> Any:
+        if os.path.realpath(path) == os.path.realpath(store / folder):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    (finding,) = validate(store).findings
+    assert (finding.grade, finding.path, finding.rule) == ("warning", folder, rule)
+    assert finding.message.startswith("cannot be listed: Permission denied")
 
 
 # -- shards ------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ A reader recognises a format and opens files of it. It is responsible for
    order, that reads any box in one call, decodes every source chunk it touches once, and takes no lock while
    it decodes. Boxes are read from many threads at once. It pickles as an address and opens the file anew.
    For verification it reads them a second way as well, `LazyPixels.read_by_library`: by the format's own
-   library, and equal voxel by voxel. A reader without one says so by leaving `LazyPixels.library` empty.
+   library, and equal voxel by voxel. A reader without one says so by leaving `LazyPixels.library` empty; one
+   whose two ways have a part in common says which, `LazyPixels.shared`.
 4. Calibration: sizes and origin in a unit of `units.SPACE_UNITS`, and None for what the file does not say.
 
 It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
@@ -184,7 +185,9 @@ class LazyPixels(ABC):
     compression: str
     offset: Shape = (0, 0, 0, 0, 0)
     library: str = ""
-    """What `read_by_library` reads through; empty where that is the reader's own code after all."""
+    """What `read_by_library` reads through; empty where that is what `read` does, for all of the level."""
+    shared: str = ""
+    """What both ways have in common all the same, as a sentence for people; empty is nothing."""
     index_bytes: int = 0
     """Most memory that knowing where chunks lie takes, and finding out; none of it is for one box alone."""
     ndim = 5
@@ -196,8 +199,9 @@ class LazyPixels(ABC):
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read the same voxels as `read` through the format's own library, for verification.
 
-        It may be slow, but takes no more memory than `read` does, a few megabytes aside; it shares no reading
-        or decoding with `read`. Readers that have no such way leave this as it is, and `library` empty.
+        It may be slow, but takes no more memory than `read` does, a few megabytes aside. What of finding,
+        fetching, decoding and placing it shares with `read`, `shared` says. Readers that have no such way
+        leave this as it is, and `library` empty.
         """
         return self.read(box)
 

@@ -89,8 +89,12 @@ class Hdf5Files(FilePool[Hdf5File]):
         return file
 
     def may_read(self, path: str) -> bool:
-        """Whether a path leads into the folder of the input or below; a symbolic link there may go on."""
-        return any(map(Path(os.path.normpath(path)).is_relative_to, self._folders))
+        """Whether a path leads into the folder of the input or below; a symbolic link there may go on.
+
+        It may lead there as it is spelt, or by other symbolic links, if it ends there.
+        """
+        spelt = (Path(os.path.normpath(path)), Path(os.path.realpath(path)))
+        return any(way.is_relative_to(folder) for way in spelt for folder in self._folders)
 
     @contextmanager
     def object(self, place: Place) -> Iterator[Any]:

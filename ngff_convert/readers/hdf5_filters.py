@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALE_OFFSET, LZ4 = 1, 2, 3, 4, 5, 6, 32004
+BITSHUFFLE = 32008
 FILTER_NAMES = {
     DEFLATE: "deflate",
     SHUFFLE: "shuffle",
@@ -26,7 +27,7 @@ FILTER_NAMES = {
     307: "bzip2",
     32000: "lzf",
     32001: "blosc",
-    32008: "bitshuffle",
+    BITSHUFFLE: "bitshuffle",
     32013: "zfp",
     32015: "zstd",
     32026: "blosc2",
@@ -35,6 +36,9 @@ FILTER_NAMES = {
 N_SZIP_VALUES, N_SCALE_OFFSET_VALUES, N_NBIT_VALUES = 4, 20, 8
 """Settings of filters of HDF5's own for plain numbers: H5Zszip.c, H5Zscaleoffset.c and H5Znbit.c; the third
 and the fifth of the last two are the numbers in a chunk, and the bytes of each."""
+
+NBIT_NUMBER = 1
+"""Kind of what N-bit packs, in its fourth setting: a plain number, no array and no compound."""
 
 
 class Filter(NamedTuple):
@@ -86,17 +90,22 @@ def require(filters: Sequence[Filter], where: str, n_bytes: int) -> None:
 def _trusted(code: int, values: tuple[int, ...], n_bytes: int) -> bool:
     """Whether the settings of a filter do not lead HDF5 beyond the memory that it took for a chunk.
 
-    HDF5 2.0 reads settings that are not there, and believes what they say of the size of a chunk: it crashes.
+    HDF5 2.0 and its plugins read settings that are not there, divide by them, and believe what they say of
+    the size of a chunk: they crash.
     """
-    if code == SZIP:
-        return len(values) == N_SZIP_VALUES
+    if code == SZIP:  # options, pixels a block, bits a pixel, pixels a line
+        return len(values) == N_SZIP_VALUES and 0 < values[1] <= 32 and 0 < values[2] <= 64 and values[3] > 0
     if code == SCALE_OFFSET:
         return len(values) == N_SCALE_OFFSET_VALUES and values[2] * values[4] == n_bytes
     if code == NBIT:
         if len(values) < 3 or values[0] != len(values):
             return False
         as_it_is = values[1] != 0
-        return as_it_is or (len(values) == N_NBIT_VALUES and values[2] * values[4] == n_bytes)
+        return as_it_is or (
+            len(values) == N_NBIT_VALUES and values[2] * values[4] == n_bytes and values[3] == NBIT_NUMBER
+        )
+    if code == BITSHUFFLE:  # the third is the bytes of a number
+        return len(values) >= 3 and values[2] > 0 and n_bytes % values[2] == 0
     return True
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.hdf5_files import HDF5_ERRORS, damage_named
 from ngff_convert.readers.hdf5_filters import DEFLATE, SHUFFLE, require
+from ngff_convert.readers.hdf5_heads import fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -111,4 +112,33 @@ def _read(file: Hdf5File, storage: Storage, start: Sequence[int], out: NDArray[A
         dataset = file.h5[storage.place.name]
         if dataset.dtype.newbyteorder("=") != out.dtype:
             raise ReadError(f"{where}: is {dataset.dtype.name}, not {out.dtype.name}")
+        _look_at_chunks(file, dataset, storage, start, out.shape)
         out[...] = dataset[box]
+
+
+def _look_at_chunks(
+    file: Hdf5File,
+    dataset: Any,  # noqa: ANN401 - h5py is untyped
+    storage: Storage,
+    start: Sequence[int],
+    shape: Sequence[int],
+) -> None:
+    """Refuse chunks of a box that HDF5 would decode to something else than a chunk, see `hdf5_heads`."""
+    if not storage.chunks or not dataset.chunks or file.h5.userblock_size:
+        return
+    n_bytes = prod(dataset.chunks) * storage.dtype.itemsize
+    edges = [
+        range(a - a % size, a + n, size) for a, n, size in zip(start, shape, dataset.chunks, strict=True)
+    ]
+    for corner in product(*edges):
+        chunk = dataset.id.get_chunk_info_by_coord(corner)
+        if chunk.byte_offset is None:
+            continue  # never written
+        steps = [s for i, s in enumerate(storage.filters) if not chunk.filter_mask >> i & 1]
+        where = f"{storage.place}: the chunk at {corner} ({chunk.size} bytes at {chunk.byte_offset})"
+        if chunk.byte_offset + chunk.size > file.size:
+            raise ReadError(f"{where} lies beyond the end of the file, {file.size} bytes; copy it again")
+        stored = bytearray(chunk.size)
+        file.read_into(chunk.byte_offset, stored)
+        if wrong := fault(bytes(stored), steps, n_bytes):
+            raise ReadError(f"{where} is damaged: {wrong}; copy it again")

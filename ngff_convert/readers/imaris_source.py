@@ -72,8 +72,11 @@ class ImarisPixels(LazyPixels):
     stored_zyx: tuple[int, ...]
     missing: frozenset[tuple[int, int]]
     index_bytes: int
+    library: str
 
-    library = "h5py"
+    shared = (
+        "which chunks there are, and what datasets hold that only HDF5 can read, is as it says both times"
+    )
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, one dataset after the other."""
@@ -102,6 +105,8 @@ class ImarisPixels(LazyPixels):
             raise ReadError(f"{where} has no dataset Data")
         if storage.dtype.newbyteorder("=") != self.dtype:
             raise ReadError(f"{where} holds {storage.dtype.name}, the image is {self.dtype.name}")
+        if len(storage.shape) != len(self.stored_zyx):
+            raise ReadError(f"{where} holds a dataset of shape {storage.shape}, not of three axes z, y, x")
         if storage.shape != self.stored_zyx:
             stated = stated_size(self.files, self.path, group) or storage.shape
             if stated != self.shape[2:] or not fits(stated, storage.shape):
@@ -213,6 +218,7 @@ def _pixels(
         stored_zyx=storage.shape,
         missing=missing(level, *n_tc),
         index_bytes=index_bytes(storage, file_bytes, len(level.pairs)),
+        library="" if storage.layout == "library" else "h5py",  # else both ways are HDF5's own
     )
 
 

@@ -50,6 +50,7 @@ class Turned(LazyPixels):
     compression: str
     offset: Shape
     library: str
+    shared: str
     index_bytes: int
 
     def read(self, box: Box) -> NDArray[Any]:
@@ -131,6 +132,7 @@ def _turned(pixels: PixelArray, turn: tuple[bool, bool, bool]) -> Turned:
         compression=pixels.compression,
         offset=offset,
         library=pixels.library,
+        shared=pixels.shared,
         index_bytes=pixels.index_bytes,
     )
 

@@ -97,13 +97,29 @@ def logged(lines: list[str]) -> Iterator[None]:
 
 
 class TiffHandle(OpenFile):
-    """One open file: a `tifffile.TiffFile` for its structure and a descriptor for its bytes."""
+    """One open file: a `tifffile.TiffFile` for its structure and a descriptor for its bytes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    harmless
+        Files whose tags are known not to take too much memory, by path, size and time of change in ns; this
+        one is looked through, and added, where it is not among them.
+    """
+
+    def __init__(self, path: str, harmless: set[tuple[str, int, int]]) -> None:
+        self._harmless = harmless
+        super().__init__(path)
 
     def understand(self) -> None:
         """Read the header and the first page."""
         # A TiffFile has one position and is for one thread at a time; tifffile takes the lock within itself.
         self.lock = threading.RLock()
-        self._refuse_huge_tags()
+        key = (self.path, self.size, os.fstat(self.descriptor).st_mtime_ns)
+        if key not in self._harmless:
+            self._refuse_huge_tags()
+            self._harmless.add(key)
         with logged([]):
             try:
                 self.tiff = tifffile.TiffFile(self.path)
@@ -186,6 +202,10 @@ def page_words(index: int, sub: int | None = None) -> str:
 class TiffFiles(FilePool[TiffHandle]):
     """The TIFF files that one source reads."""
 
+    def __init__(self, token: bytes | None = None) -> None:
+        super().__init__(token)
+        self._harmless: set[tuple[str, int, int]] = set()
+
     def open_file(self, path: str) -> TiffHandle:
         """Open a file; `UnsupportedInput` where it is not TIFF."""
-        return TiffHandle(path)
+        return TiffHandle(path, self._harmless)

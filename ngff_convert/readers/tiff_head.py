@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ngff_convert.errors import ConversionError
 from ngff_convert.readers.contract import open_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAGICS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 """How a file begins: its byte order, and whether it is BigTIFF."""
@@ -29,6 +32,12 @@ SMALLEST_HUGE = 2 * MOST_VALUES
 
 ONE_NUMBER = (277, 32997)
 """SamplesPerPixel and ImageDepth."""
+
+NEVER_ASKED_FOR = (34377, 37724)
+"""Photoshop's resources and layers: they may be gigabytes, and are bytes that nobody here reads."""
+
+WINDOW_BYTES = 4096
+"""What is read of a file at once where pages are looked through: a page's tags are mostly some 200 bytes."""
 
 PAGES_LOOKED_AT = 64
 """Later pages are not held against `ONE_NUMBER`: of thousands, it would take as long as reading them."""
@@ -134,25 +143,25 @@ def huge_tag(descriptor: int, size: int) -> HugeTag | None:
     """
     if size < SMALLEST_HUGE:
         return None
-    order, big = MAGICS[os.pread(descriptor, 4, 0)]
-    form = _BIG if big else _CLASSIC
-    left = [_number(descriptor, order + form.offset, form.first)]
+    pages = _Pages(descriptor)
+    left = [pages.first()]
     seen = {0}
     while left:
         at = left.pop()
         if at in seen:  # the end of a chain, or one that leads back into itself
             continue
         seen.add(at)
-        tags, following = _entries(descriptor, at, order, form)
+        tags, following = pages.read(at)
         left.append(following)
-        for code, kind, count, value in tags:
-            n_bytes = count * VALUE_SIZES.get(kind, 0)
-            if n_bytes > size:
+        if max(tags[2::4], default=0) <= MOST_VALUES and SUB_IFDS not in tags[::4]:
+            continue  # almost every page of a long file
+        for code, kind, count, value in _one_by_one(tags):
+            if count * VALUE_SIZES.get(kind, 0) > size or code in NEVER_ASKED_FOR:
                 continue
             if count > (MOST_TEXT if kind in TEXT_TYPES else MOST_VALUES):
                 return HugeTag(code, count, at)
             if code == SUB_IFDS:
-                left += _offsets(descriptor, count, value, order, form)
+                left += pages.listed(count, value)
     return None
 
 
@@ -161,47 +170,72 @@ def several_values(descriptor: int) -> HugeTag | None:
 
     tifffile multiplies by these numbers, and several values times a number are gigabytes of values.
     """
-    order, big = MAGICS[os.pread(descriptor, 4, 0)]
-    form = _BIG if big else _CLASSIC
-    at = _number(descriptor, order + form.offset, form.first)
+    pages = _Pages(descriptor)
+    at = pages.first()
     for _ in range(PAGES_LOOKED_AT):
         if not at:
             break
-        tags, following = _entries(descriptor, at, order, form)
-        for code, _kind, count, _value in tags:
+        tags, following = pages.read(at)
+        for code, _kind, count, _value in _one_by_one(tags):
             if code in ONE_NUMBER and count > 1:
                 return HugeTag(code, count, at)
         at = following
     return None
 
 
-def _number(descriptor: int, form: str, at: int) -> int:
-    """Return the number at a place; 0 where the file ends before."""
-    data = os.pread(descriptor, struct.calcsize(form), min(at, 2**63 - 2**20))
-    return int(struct.unpack(form, data)[0]) if len(data) == struct.calcsize(form) else 0
+def _one_by_one(tags: tuple[Any, ...]) -> Iterator[tuple[int, int, int, bytes]]:
+    """Return the tags of a page - code, type, count, value - from a row of them all."""
+    return zip(tags[::4], tags[1::4], tags[2::4], tags[3::4], strict=True)
 
 
-def _entries(
-    descriptor: int, at: int, order: str, form: _Form
-) -> tuple[list[tuple[int, int, int, bytes]], int]:
-    """Return the tags of a page - code, type, count, value - and where the next page is."""
-    begin = at + struct.calcsize(order + form.n_tags)
-    entry = struct.Struct(order + form.entry)
-    n_tags = min(_number(descriptor, order + form.n_tags, at), MAX_TAGS)
-    data = os.pread(descriptor, n_tags * entry.size, min(begin, 2**63 - 2**20))
-    whole = data[: len(data) // entry.size * entry.size]
-    return list(entry.iter_unpack(whole)), _number(
-        descriptor, order + form.offset, begin + n_tags * entry.size
-    )
+class _Pages:
+    """The lists of tags of an open TIFF file, each fetched by one read, or with the one before it."""
 
+    def __init__(self, descriptor: int) -> None:
+        order, big = MAGICS[os.pread(descriptor, 4, 0)]
+        self._descriptor = descriptor
+        self._order, self._form = order, _BIG if big else _CLASSIC
+        self._count = struct.Struct(order + self._form.n_tags)
+        self._offset = struct.Struct(order + self._form.offset)
+        self._entry = self._form.entry
+        self._forms: dict[int, struct.Struct] = {}
+        self._start, self._window = 0, b""
 
-def _offsets(descriptor: int, count: int, value: bytes, order: str, form: _Form) -> list[int]:
-    """Return the sub-pages that a tag lists, which has as many values as `huge_tag` lets pass."""
-    size = struct.calcsize(order + form.offset)
-    (at,) = struct.unpack(order + form.offset, value)
-    data = (
-        value if count * size <= form.inline else os.pread(descriptor, count * size, min(at, 2**63 - 2**20))
-    )
-    return [
-        int(offset) for (offset,) in struct.iter_unpack(order + form.offset, data[: len(data) // size * size])
-    ]
+    def first(self) -> int:
+        """Return where the first page is; 0 where the file ends before."""
+        return self._number(self._offset, self._form.first)
+
+    def read(self, at: int) -> tuple[tuple[Any, ...], int]:
+        """Return the tags of a page - code, type, count, value, code, ... - and where the next page is."""
+        n_tags = min(self._number(self._count, at), MAX_TAGS)
+        form = self._forms.get(n_tags)
+        if form is None:
+            form = self._forms[n_tags] = struct.Struct(self._order + n_tags * self._entry + self._form.offset)
+        data = self._bytes(at + self._count.size, form.size)
+        if len(data) == form.size:
+            found = form.unpack(data)
+            return found[:-1], found[-1]
+        entry = struct.calcsize(self._order + self._entry)
+        return struct.unpack_from(self._order + len(data) // entry * self._entry, data), 0
+
+    def listed(self, count: int, value: bytes) -> list[int]:
+        """Return the sub-pages that a tag lists, which has as many values as `huge_tag` lets pass."""
+        size = count * self._offset.size
+        (at,) = self._offset.unpack(value)
+        data = value if size <= self._form.inline else self._bytes(at, size)
+        whole = data[: len(data) // self._offset.size * self._offset.size]
+        return [int(offset) for (offset,) in self._offset.iter_unpack(whole)]
+
+    def _number(self, form: struct.Struct, at: int) -> int:
+        """Return the number at a place; 0 where the file ends before."""
+        data = self._bytes(at, form.size)
+        return int(form.unpack(data)[0]) if len(data) == form.size else 0
+
+    def _bytes(self, at: int, count: int) -> bytes:
+        """Return the bytes at a place, fewer where the file ends."""
+        skip = at - self._start
+        if skip < 0 or skip + count > len(self._window):
+            at = min(at, 2**63 - 2**20)  # no system seeks further
+            self._window = os.pread(self._descriptor, max(count, WINDOW_BYTES), at)
+            self._start, skip = at, 0
+        return self._window[skip : skip + count]

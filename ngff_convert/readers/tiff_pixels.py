@@ -10,7 +10,7 @@ import numpy as np
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.readers.open_files import CACHE_BYTES
-from ngff_convert.readers.tiff_files import damage_named, page_words
+from ngff_convert.readers.tiff_files import damage_named, logged, page_words
 from ngff_convert.readers.tiff_library import read_page_by_library
 from ngff_convert.readers.tiff_planes import Page, describe_page, read_page
 
@@ -102,6 +102,7 @@ class TiffPixels(LazyPixels):
     index_bytes: int
 
     library = "tifffile"
+    shared = "where pages, strips and tiles are, and what they decode to, is as tifffile says both times"
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, page after page."""
@@ -261,5 +262,5 @@ def described_page(file: TiffHandle, number: int, sub: int | None) -> Page:
     """Return how a page of an open file is stored; raises what `describe_page` does."""
     where = f"{file.path}: {page_words(number, sub)}"
     page = file.page(number, sub)
-    with damage_named(where):
+    with logged([]), damage_named(where):  # tifffile says again what it said when the file was opened
         return describe_page(page, where)

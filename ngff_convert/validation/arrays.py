@@ -20,7 +20,10 @@ LARGEST_SIZE = 2**62 - 2
 """What an axis may be long; tensorstore has the same limit."""
 
 LARGEST_CHUNK_BYTES = 2**31
-"""A larger chunk is not decoded: Blosc, and the memory of a web page, end there."""
+"""A larger chunk is not decoded here, nor in the memory of a web page."""
+
+LARGEST_OF_BLOSC = 2**31 - 17
+"""Bytes that Blosc compresses at once: BLOSC_MAX_BUFFERSIZE of c-blosc."""
 
 MAX_DIMENSIONS = 32
 
@@ -62,6 +65,8 @@ class ArrayInfo:
         `dimension_names` of Zarr v3, as they are.
     unknown
         Codec or data type that is not known here; empty if all are.
+    blosc
+        Whether Blosc compresses the chunks.
     """
 
     path: str
@@ -75,6 +80,7 @@ class ArrayInfo:
     prefixed: bool
     names: Any
     unknown: str
+    blosc: bool
 
     @property
     def grid(self) -> Sizes:
@@ -102,11 +108,20 @@ def describe_array(node: Node, findings: Findings) -> ArrayInfo | None:
     if info.unknown:
         message = f"{info.unknown} is not known here: chunks are not decoded"
         findings.warning(node.path, "array-unchecked", message)
-    n_bytes = prod(info.inner) * info.itemsize
-    if n_bytes > LARGEST_CHUNK_BYTES:
-        message = f"a chunk {shown(info.inner)} of {info.dtype} takes {n_bytes} bytes: no reader can hold it"
-        findings.error(node.path, "chunk-size", message)
+    _check_chunk_size(info, findings)
     return info
+
+
+def _check_chunk_size(info: ArrayInfo, findings: Findings) -> None:
+    n_bytes = prod(info.inner) * info.itemsize
+    taken = f"a chunk {shown(info.inner)} of {info.dtype} takes {n_bytes} bytes"
+    if info.blosc and n_bytes > LARGEST_OF_BLOSC:
+        message = f"{taken}, but Blosc holds {LARGEST_OF_BLOSC}: it cannot be written or read"
+        findings.error(info.path, "chunk-size", message)
+    elif n_bytes > LARGEST_CHUNK_BYTES:
+        findings.warning(info.path, "chunk-size", f"{taken}: most readers cannot hold it")
+        if not info.unknown:  # else that is said already
+            findings.warning(info.path, "array-unchecked", f"{taken}: chunks are not decoded")
 
 
 def _v2(node: Node) -> ArrayInfo:
@@ -125,7 +140,20 @@ def _v2(node: Node) -> ArrayInfo:
         unknown = f"compressor {shown(compressor.get('id'))}"
     if document.get("filters"):
         unknown = "a filter"
-    return ArrayInfo(node.path, 2, shape, dtype, itemsize, chunks, chunks, separator, False, None, unknown)
+    return ArrayInfo(
+        node.path,
+        2,
+        shape,
+        dtype,
+        itemsize,
+        chunks,
+        chunks,
+        separator,
+        False,
+        None,
+        unknown,
+        compressor is not None and compressor.get("id") == "blosc",
+    )
 
 
 def _v2_dtype(value: Any) -> tuple[str, int]:  # noqa: ANN401
@@ -155,8 +183,9 @@ def _v3(node: Node) -> ArrayInfo:
     dtype = document.get("data_type")
     unknown = "" if dtype in _V3_TYPES else f"data type {shown(dtype)}"
     codecs = document.get("codecs")
-    inner = chunks
+    inner, blosc = chunks, False
     for name, codec in _codecs(codecs):
+        blosc |= name == "blosc"
         if name not in _V3_CODECS:
             unknown = f"codec {shown(name)}"
         elif name == "sharding_indexed":
@@ -165,6 +194,7 @@ def _v3(node: Node) -> ArrayInfo:
                 raise ValueError(f"shards {shown(chunks)} are not whole chunks {shown(inner)}")
             for part in ("codecs", "index_codecs"):
                 within = [name for name, _ in _codecs(_configuration(codec).get(part))]
+                blosc |= part == "codecs" and "blosc" in within
                 unknown = next((f"codec {shown(n)}" for n in within if n not in _V3_CODECS), unknown)
     itemsize = np.dtype(dtype).itemsize if dtype in _V3_TYPES else 0
     return ArrayInfo(
@@ -179,6 +209,7 @@ def _v3(node: Node) -> ArrayInfo:
         encoding_name == "default",
         document.get("dimension_names"),
         unknown,
+        blosc,
     )
 
 

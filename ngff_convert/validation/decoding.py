@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorstore as ts
 
+from ngff_convert.errors import first_line
 from ngff_convert.validation.arrays import LARGEST_CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -65,14 +66,9 @@ def open_array(store: Store, array: ArrayInfo, workers: int, findings: Findings)
     try:
         handle = ts.open(spec, open=True, read=True, context=ts.Context(context)).result()
     except (ValueError, OSError) as error:
-        findings.error(array.path, "array-metadata", f"cannot be opened: {reason(error)}")
+        findings.error(array.path, "array-metadata", f"cannot be opened: {first_line(error)}")
         return None
     return Decoder(array, handle) if array.decodable else None
-
-
-def reason(error: Exception) -> str:
-    """Return what tensorstore says without its notes on where in its source it says so."""
-    return str(error).partition(" [source locations")[0].partition(" [tensorstore_spec")[0]
 
 
 def decode_all(decoder: Decoder, files: Iterable[ChunkFile], workers: int, findings: Findings) -> int:
@@ -132,7 +128,7 @@ def _fault(decoder: Decoder, file: ChunkFile) -> str:
         for box in pieces(array, file.cell):
             decoder.handle[tuple(slice(a, b) for a, b in box)].read().result()
     except (ValueError, OSError) as error:
-        return reason(error)
+        return first_line(error)
     return ""
 
 

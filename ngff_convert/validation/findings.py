@@ -51,6 +51,10 @@ RULES: dict[str, Rule] = {
     "plate": Rule("`plate` has rows, columns and wells in the form that its version asks for.", "plate"),
     "well": Rule("`well` has images in the form that its version asks for.", "well"),
     "collection": Rule("A bioformats2raw.layout is 3 and has images.", "bioformats2raw.layout"),
+    "series": Rule("`series` names each image once.", "bioformats2raw.layout"),
+    "image-unlisted": Rule(
+        "Each numbered image is in `series`, or without it in one row 0, 1, ...", "bioformats2raw.layout"
+    ),
     # -- metadata, what the models leave out
     "null": Rule("What is not known is left out, not null.", "schemas"),
     "axis-type": Rule("An axis has a type.", "axes"),
@@ -83,7 +87,7 @@ RULES: dict[str, Rule] = {
     "array-unchecked": Rule("Data type and codecs are known; else the chunks cannot be decoded.", "viewers"),
     "dimension-names": Rule("Each array names its dimensions as the axes are named.", "multiscales"),
     "separator": Rule("The chunks of 0.4 are in folders: dimension_separator is /.", "storage format"),
-    "chunk-size": Rule("A chunk can be held in memory.", "viewers"),
+    "chunk-size": Rule("A chunk can be held in memory, and by Blosc where that compresses it.", "viewers"),
     # -- chunks
     "stray-file": Rule("In an array's folder are its metadata and the chunks of its grid.", "Zarr"),
     "missing-chunks": Rule("All chunks are stored; those that are not read as the fill value.", "Zarr"),

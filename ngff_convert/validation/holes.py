@@ -11,7 +11,7 @@ from ngff_convert.validation.chunk_files import MAX_KNOWN
 from ngff_convert.validation.decoding import read_box
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ngff_convert.validation.arrays import ArrayInfo, Sizes
     from ngff_convert.validation.chunk_files import Tally
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MARGIN = 2
 """Voxels of a smaller level, at the edges of a hole, that other chunks may have had a part in."""
+
+SMALL_MARGIN = 1
+"""The same for a chunk that would have no voxels left; then all that are left must agree."""
 
 MAX_HOLES = 100_000
 """Missing chunks of a level that are compared."""
@@ -46,27 +49,51 @@ def check_holes(levels: Sequence[tuple[Decoder, Tally]], findings: Findings) -> 
             message = f"the {n_missing} missing chunks are too many, or the levels not safe, to compare"
             findings.warning(array.path, "hole-unchecked", message)
             continue
-        for cell in tally.missing(array):
-            for other in next_to:
-                if _has_pixels(decoder, other, cell):
-                    message = f"chunk {list(cell)} is not stored, but {other.array.path} has pixels there"
-                    findings.error(array.path, "hole", message)
-                    break
+        n_unclear = sum(_is_unclear(decoder, next_to, cell, findings) for cell in tally.missing(array))
+        if n_unclear:
+            message = f"whether {n_unclear} missing chunks had pixels cannot be told by the levels next to it"
+            findings.warning(array.path, "hole-unchecked", message)
 
 
-def _has_pixels(decoder: Decoder, other: Decoder, cell: Sizes) -> bool:
-    """Return whether another level shows that a missing chunk cannot have been empty.
+def _is_unclear(decoder: Decoder, next_to: Sequence[Decoder], cell: Sizes, findings: Findings) -> bool:
+    """Add a finding where a missing chunk is a hole; return whether that cannot be told."""
+    unclear = False
+    for other in next_to:
+        pixels = _has_pixels(decoder, other, cell)
+        if pixels:
+            message = f"chunk {list(cell)} is not stored, but {other.array.path} has pixels there"
+            findings.error(decoder.array.path, "hole", message)
+            return False
+        unclear |= pixels is None
+    return unclear
 
-    In a smaller level one voxel that is not empty shows it: it was made of some here. In a larger level every
-    voxel must be: of some only, nothing may have been left.
+
+def _has_pixels(decoder: Decoder, other: Decoder, cell: Sizes) -> bool | None:
+    """Return whether another level shows that a missing chunk cannot have been empty; None: it cannot tell.
+
+    In a smaller level one voxel that is not empty shows it, if it is far enough from the edges of the chunk:
+    it was made of some here. Of a chunk too small for that, every voxel must be. In a larger level every
+    voxel must be too: of some only, nothing may have been left.
     """
     array = decoder.array
-    smaller = prod(other.array.shape) < prod(array.shape)
-    block = read_box(other, _box(array, other.array, cell, MARGIN if smaller else 0))
-    if block is None:
-        return False
-    pixels = _not_fill(other, block)
-    return bool(np.any(pixels) if smaller else np.all(pixels))
+    if prod(other.array.shape) >= prod(array.shape):
+        return _any_or_all(other, _box(array, other.array, cell, 0), np.all)
+    if _is_box(box := _box(array, other.array, cell, MARGIN)):
+        return _any_or_all(other, box, np.any)
+    if _is_box(box := _box(array, other.array, cell, SMALL_MARGIN)):
+        return _any_or_all(other, box, np.all)
+    around = _any_or_all(other, _around(array, other.array, cell), np.any)
+    return False if around is False else None
+
+
+def _any_or_all(decoder: Decoder, box: tuple[Span, ...], judge: Callable[[Any], Any]) -> bool | None:
+    """Return whether any, or all, voxels of a box are not empty; None where they cannot be read."""
+    block = read_box(decoder, box)
+    return None if block is None else bool(judge(_not_fill(decoder, block)))
+
+
+def _is_box(box: tuple[Span, ...]) -> bool:
+    return all(a < b for a, b in box)
 
 
 def _box(array: ArrayInfo, other: ArrayInfo, cell: Sizes, margin: int) -> tuple[Span, ...]:
@@ -78,6 +105,15 @@ def _box(array: ArrayInfo, other: ArrayInfo, cell: Sizes, margin: int) -> tuple[
         first = -(-start * n_other // n) + (keep if start > 0 else 0)
         last = stop * n_other // n - (keep if stop < n else 0)
         box.append((first, max(first, last)))
+    return tuple(box)
+
+
+def _around(array: ArrayInfo, other: ArrayInfo, cell: Sizes) -> tuple[Span, ...]:
+    """Return which voxels of a smaller level a chunk may have had a part in."""
+    box = []
+    for index, chunk, n, n_other in zip(cell, array.chunks, array.shape, other.shape, strict=True):
+        start, stop = index * chunk, min((index + 1) * chunk, n)
+        box.append((start * n_other // n, -(-stop * n_other // n)))
     return tuple(box)
 
 

@@ -29,13 +29,20 @@ def listed_labels(store: Store, node: Node, findings: Findings) -> list[str]:
     listed = list(dict.fromkeys(path for path in paths if path is not None))
     parents = {path[:at] for path in listed for at, letter in enumerate(path) if letter == "/"}
     folder = store.located(node.path)
-    if folder is not None:
+    if folder is None:
+        return listed
+    try:
         with os.scandir(folder) as entries:
-            for name in sorted(entry.name for entry in islice(entries, MAX_ENTRIES)):
-                path = joined(node.path, name)
-                if path not in listed and path not in parents and is_there(store, path):
-                    message = "is a group beside the label images, but `labels` does not list it"
-                    findings.warning(path, "label-unlisted", message)
+            names = sorted(entry.name for entry in islice(entries, MAX_ENTRIES))
+    except OSError as error:
+        message = f"cannot be listed: {error.strerror}; label images that `labels` leaves out are not found"
+        findings.warning(node.path, "label-unlisted", message)
+        return listed
+    for name in names:
+        path = joined(node.path, name)
+        if path not in listed and path not in parents and is_there(store, path):
+            message = "is a group beside the label images, but `labels` does not list it"
+            findings.warning(path, "label-unlisted", message)
     return listed
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ngff_convert.validation import consolidated, images, labels, plates, sidecar
+from ngff_convert.validation.findings import shown
 from ngff_convert.validation.models import check_model
 from ngff_convert.validation.nodes import (
     CHECKED,
@@ -17,11 +21,14 @@ from ngff_convert.validation.nodes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ngff_convert.validation.findings import Findings
     from ngff_convert.validation.images import Pyramid
     from ngff_convert.validation.nodes import Node, Store
+
+MAX_ENTRIES = 100_000
+"""Entries of the folder of a collection that are looked at."""
 
 _INTERMEDIATE = "is on the way to a node, but no Zarr group itself"
 
@@ -192,10 +199,31 @@ def _series(tree: Tree) -> list[str]:
             series = node.ome["series"]
             listed = series if isinstance(series, list) else []
             paths = [below("", path, tree.findings) for path in listed]
-            return [path for path in paths if path is not None]
+            named = [path for path in paths if path is not None]
+            if twice := [path for path, count in Counter(named).items() if count > 1]:
+                message = f"`series` names {shown(twice)} more than once: images are doubled, others lost"
+                tree.findings.error("OME", "series", message)
+            _check_reached(tree, named, "`series` does not name it", tree.findings.warning)
+            return named
     elif tree.store.has("OME"):
         tree.findings.error("OME", "group-file", _INTERMEDIATE)
     found: list[str] = []
     while is_there(tree.store, str(len(found))):
         found.append(str(len(found)))
+    _check_reached(tree, found, f"there is no {len(found)}/ before it", tree.findings.error)
     return found
+
+
+def _check_reached(tree: Tree, found: list[str], reason: str, say: Callable[[str, str, str], None]) -> None:
+    """Find the numbered groups beside the images of a collection that nothing leads to."""
+    try:
+        with os.scandir(tree.store.root) as entries:
+            names = {entry.name for entry in islice(entries, MAX_ENTRIES)}
+    except OSError as error:
+        message = f"cannot be listed: {error.strerror}; images that nothing leads to are not found"
+        tree.findings.warning("", "image-unlisted", message)
+        return
+    numbered = [name for name in names.difference(found) if name.isascii() and name.isdigit()]
+    for name in sorted(numbered, key=lambda name: (len(name), name)):
+        if is_there(tree.store, name):
+            say(name, "image-unlisted", f"is a numbered group, but readers do not find it: {reason}")
