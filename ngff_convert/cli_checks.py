@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import cloup
 
 from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, options_from
-from ngff_convert.cli_output import print_json, print_lines, write_report
+from ngff_convert.cli_output import print_json, print_lines, reported, some
 from ngff_convert.describe import counted
-from ngff_convert.errors import VerificationError
+from ngff_convert.errors import ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.words import SHARE
 
@@ -45,8 +45,9 @@ def verify_command(
 ) -> None:
     """Compare the pixels of OUT with those of IN, which is read in another way than by a conversion.
 
-    Which image of IN, and which part of it, OUT itself says where this program made it. A difference is named
-    with its level, chunk, place and values, and the exit code is 8.
+    Which images of IN are in OUT, and which part of them, OUT itself says where this program made it. Where
+    another one did, --images and --t, --c, --z, --y, --x say so, and only the first level is compared; the
+    others are decoded. A difference is named with its level, chunk, place and values, and the exit code is 8.
     """
     from ngff_convert.machine import tune_process
     from ngff_convert.verification import verification_lines
@@ -54,15 +55,17 @@ def verify_command(
 
     options = options_from(words)
     tune_process()
-    verification = verify(source, store, options, share)
-    facts = {"status": "done" if verification.passed else "failed", "verification": verification.to_json()}
-    write_report(report_file, source, store, facts)
-    if as_json:
-        print_json(verification.to_json())
-    else:
-        print_lines(verification_lines(verification))
-    if not verification.passed:
-        raise VerificationError(f"{store}: {verification.summary}")
+    with reported(report_file, source, store) as facts:
+        verification = verify(source, store, options, share)
+        facts["verification"] = verification.to_json()
+        if as_json:
+            print_json(verification.to_json())
+        else:
+            print_lines(verification_lines(verification))
+        if not verification.passed:
+            raise VerificationError(f"{store}: {verification.summary}")
+        if verification.filled:
+            raise ReadError(f"{source}: cannot be read everywhere: {some(verification.filled)}")
 
 
 @cloup.command("validate")

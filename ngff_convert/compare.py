@@ -3,7 +3,8 @@
 A box of the source is read once, through the format's own library. Level 0 is compared with it; then it is
 shrunk, and the next level is compared with that, and so on for all levels of a pass: as in a conversion, but
 nothing is believed that was stored. So one wrong voxel of level 0 makes no other level wrong. A later pass
-begins at a stored level that the earlier one has compared; where that differed, what it should be is put in.
+begins at a stored level that the earlier one has compared; where that differed, what it should be is put in,
+or where there is no room for all of that, nothing is compared. Levels that cannot be compared are decoded.
 
 Voxels are equal where their bits are; but where a value was computed (a mean, another type), any NaN is equal
 to any other. Of stores that this program wrote, the part of the last chunks beyond the edge has to be 0.
@@ -11,7 +12,7 @@ to any other. Of stores that this program wrote, the part of the last chunks bey
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, prod
 from random import Random
@@ -26,15 +27,8 @@ from ngff_convert.model import Box
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.region import cast_exactly, checksum
 from ngff_convert.stored import StoredLevel, within
-from ngff_convert.verification import (
-    MAX_DIFFERENCES,
-    Difference,
-    ImageVerified,
-    LevelVerified,
-    Observe,
-    Progress,
-    Verification,
-)
+from ngff_convert.tally import Part, ShouldBe, Tally
+from ngff_convert.verification import Difference, ImageVerified, Observe, Progress, Verification
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,13 +36,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Decided, Pass, PixelArray, Shape
+    from ngff_convert.model import PixelArray, Shape
+    from ngff_convert.verification import LevelVerified
+    from ngff_convert.write_plan import Decided, Pass
 
 SEED = 20_080_529
 """Chooses the boxes of a sample; any number would do, but the same one lets a sample be repeated."""
-
-KEPT_BYTES = 64 * 2**20
-"""So much of what wrong chunks should be is kept for the passes that begin at them."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -68,7 +61,8 @@ class Subject:
     pixels
         The source's level 0, and where levels were copied its others.
     passes
-        What is read once, and compared at which levels; regions are whole chunks at each of them.
+        What is read once, and compared at which levels; regions are whole chunks at each of them. A pass that
+        compares none only decodes the level it reads.
     method
         How the levels are made; ``"native"`` where they are the source's.
     ours
@@ -79,6 +73,8 @@ class Subject:
         Whether what cannot be read of the source is 0 in the store.
     workers
         Boxes in work at once.
+    source_shape
+        Size of the source's image, all of it, (t, c, z, y, x), voxels; None where that is not known.
     """
 
     image: int
@@ -93,6 +89,12 @@ class Subject:
     not_compared: str
     fills: bool
     workers: int
+    source_shape: Shape | None = None
+
+    @property
+    def compared(self) -> frozenset[int]:
+        """Numbers of the levels that are compared."""
+        return frozenset(number for step in self.passes for number in step.write_levels)
 
 
 def verify_images(
@@ -103,6 +105,7 @@ def verify_images(
     share: float = 1.0,
     workers: int | None = None,
     fills: bool = False,
+    of_images: int | None = None,
     observe: Observe = lambda _: None,
 ) -> Verification:
     """Compare all images of a store that was just written, while their source is still open.
@@ -121,6 +124,8 @@ def verify_images(
         Boxes in work at once; None is what the plan says, which is also the most.
     fills
         Whether what could not be read of the source was to be 0.
+    of_images
+        How many images the source has; None where that does not matter.
     observe
         Is called after each box, in this thread.
 
@@ -132,48 +137,62 @@ def verify_images(
     ReadError
         The source cannot be read.
     """
-    subjects = []
-    for number, item in enumerate(decided):
-        at_once = min(item.plan.workers, workers or item.plan.workers)
-        prefix = f"{item.folder}/" if item.folder else ""
-        levels = tuple(
-            StoredLevel(folder, f"{prefix}{k}", item.plan.ngff_version, item.plan.axes, at_once)
-            for k in range(len(item.plan.levels))
-        )
-        for level, planned in zip(levels, item.plan.levels, strict=True):
-            if (level.shape, level.dtype.name) != (planned.shape, item.plan.dtype):
-                raise VerificationError(
-                    f"{folder / level.path}: is {level.dtype.name} {level.shape}, "
-                    f"not {item.plan.dtype} {planned.shape}"
-                )
-        native = tuple(lower.pixels for lower in item.image.native_levels)
-        subjects.append(
-            Subject(
-                image=number,
-                folder=item.folder,
-                source_image=item.number,
-                crop=item.crop,
-                levels=levels,
-                pixels=(item.image.pixels, *native),
-                passes=item.plan.passes,
-                method=item.plan.method,
-                ours=True,
-                not_compared="",
-                fills=fills,
-                workers=at_once,
+    subjects = [_written(folder, n, item, workers, fills=fills) for n, item in enumerate(decided)]
+    return compare_images(subjects, source, str(folder), share, observe, of_images=of_images)
+
+
+def _written(folder: Path, number: int, item: Decided, workers: int | None, *, fills: bool) -> Subject:
+    """Return an image that was just written and what it is compared with."""
+    plan = item.plan
+    at_once = min(plan.workers, workers or plan.workers)
+    prefix = f"{item.folder}/" if item.folder else ""
+    levels = tuple(
+        StoredLevel(folder, f"{prefix}{k}", plan.ngff_version, plan.axes, at_once)
+        for k in range(len(plan.levels))
+    )
+    for level, planned in zip(levels, plan.levels, strict=True):
+        if (level.shape, level.dtype.name) != (planned.shape, plan.dtype):
+            raise VerificationError(
+                f"{folder / level.path}: is {level.dtype.name} {level.shape}, "
+                f"not {plan.dtype} {planned.shape}"
             )
-        )
-    return compare_images(subjects, source, str(folder), share, observe)
+    return Subject(
+        image=number,
+        folder=item.folder,
+        source_image=item.number,
+        crop=item.crop,
+        levels=levels,
+        pixels=(item.image.pixels, *(lower.pixels for lower in item.image.native_levels)),
+        passes=plan.passes,
+        method=plan.method,
+        ours=True,
+        not_compared="",
+        fills=fills,
+        workers=at_once,
+        source_shape=item.image.pixels.shape if item.crop is None else None,
+    )
 
 
 def compare_images(
-    subjects: Sequence[Subject], source: str, store: str, share: float, observe: Observe
+    subjects: Sequence[Subject],
+    source: str,
+    store: str,
+    share: float,
+    observe: Observe,
+    *,
+    of_images: int | None = None,
+    lost: Sequence[int] = (),
+    missing: Sequence[str] = (),
 ) -> Verification:
-    """Compare images one after another; parameters and errors are those of `verify_images`."""
+    """Compare images one after another.
+
+    Parameters, errors and what is returned are those of `verify_images`; `lost` are images of the source that
+    should be in the store and are not, and `missing` is what the source itself lacks.
+    """
     if not 0 < share <= 1:
         raise OptionError(f"a share is above 0 and at most 1 (or 100 %), not {share:g}")
     images = tuple(_compare_image(subject, len(subjects), share, observe) for subject in subjects)
-    return Verification(source, store, share, SEED, images)
+    return Verification(source, store, share, SEED, images, of_images, tuple(lost), tuple(missing))
 
 
 def chosen(count: int, share: float, random: Random) -> list[int]:
@@ -194,14 +213,17 @@ def _compare_image(subject: Subject, n_images: int, share: float, observe: Obser
     boxes = [chosen(step.n_regions, share, random) for step in subject.passes]
     sizes = [prod(step.region) for step in subject.passes]
     total = sum(len(numbers) * size for numbers, size in zip(boxes, sizes, strict=True))
-    tallies = [_Tally(level, share >= 1) for level in subject.levels]
-    should_be = _ShouldBe()
+    compared = subject.compared
+    tallies = [Tally(level, checked=share >= 1 and k in compared) for k, level in enumerate(subject.levels)]
+    should_be = ShouldBe()
+    filled: list[str] = []
     done = 0
     for step, numbers, size in zip(subject.passes, boxes, sizes, strict=True):
         task = _Task(subject, step, should_be)
         for parts in engine.run(task, numbers, subject.workers):
             for part in parts:
                 tallies[part.level].add(part)
+                filled += part.filled
             done += size
             observe(Progress(subject.image, n_images, done, total))
     crop = subject.crop
@@ -210,67 +232,19 @@ def _compare_image(subject: Subject, n_images: int, share: float, observe: Obser
         folder=subject.folder,
         source_image=subject.source_image,
         crop=None if crop is None else tuple(zip(crop.start, crop.stop, strict=True)),
+        source_shape=subject.source_shape,
         library=subject.pixels[0].library,
-        levels=tuple(tally.result(subject, k) for k, tally in enumerate(tallies)),
+        shared=subject.pixels[0].shared if subject.pixels[0].library else "",
+        levels=tuple(_result(subject, k, tally) for k, tally in enumerate(tallies)),
+        filled=tuple(filled),
     )
 
 
-@dataclass(slots=True)
-class _Part:
-    """What one box of one level is."""
-
-    level: int
-    numbers: list[int] = field(default_factory=list)
-    crcs: list[int] = field(default_factory=list)
-    voxels: int = 0
-    undecodable: int = 0
-    differing: list[Shape] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-
-    def note(self, difference: Difference) -> None:
-        self.differing.append(difference.chunk)
-        if len(self.differences) < MAX_DIFFERENCES:
-            self.differences.append(difference)
-
-
-class _Tally:
-    """What is known of one level so far."""
-
-    def __init__(self, level: StoredLevel, whole: bool) -> None:
-        self.level = level
-        self.chunks = self.voxels = self.undecodable = 0
-        self.differing: set[Shape] = set()
-        self.crcs = np.zeros(prod(level.grid), "<u4") if whole else None
-        self.differences: list[Difference] = []
-
-    def add(self, part: _Part) -> None:
-        self.chunks += len(part.numbers)
-        self.voxels += part.voxels
-        self.undecodable += part.undecodable
-        new = [difference for difference in part.differences if difference.chunk not in self.differing]
-        self.differing.update(part.differing)
-        if self.crcs is not None:
-            self.crcs[part.numbers] = part.crcs
-        if new:
-            merged = sorted([*self.differences, *new], key=lambda difference: difference.chunk)
-            self.differences = merged[:MAX_DIFFERENCES]
-
-    def result(self, subject: Subject, number: int) -> LevelVerified:
-        of_chunks = prod(self.level.grid)
-        compared = any(number in step.write_levels for step in subject.passes)
-        complete = self.crcs is not None and self.chunks == of_chunks and not self.undecodable
-        return LevelVerified(
-            level=number,
-            path=self.level.path,
-            compared_with=_compared_with(subject, number) if compared else "",
-            not_compared="" if compared else subject.not_compared,
-            chunks=self.chunks,
-            of_chunks=of_chunks,
-            voxels=self.voxels,
-            crc32=checksum(self.crcs) if complete and self.crcs is not None else None,
-            differing=len(self.differing),
-            differences=tuple(self.differences),
-        )
+def _result(subject: Subject, number: int, tally: Tally) -> LevelVerified:
+    if number not in subject.compared:
+        return tally.result(number, "", subject.not_compared, None)
+    crcs = tally.checksums()
+    return tally.result(number, _compared_with(subject, number), "", None if crcs is None else checksum(crcs))
 
 
 def _compared_with(subject: Subject, number: int) -> str:
@@ -278,26 +252,7 @@ def _compared_with(subject: Subject, number: int) -> str:
         return f"level {number - 1} by {subject.method}"
     library = subject.pixels[number].library
     what = f"the source's level {number}" if number else "the source"
-    return f"{what} through {library}" if library else f"{what} by the reader's own code"
-
-
-class _ShouldBe:
-    """What wrong chunks of levels should be, as far as there is room for it."""
-
-    def __init__(self) -> None:
-        self._chunks: dict[tuple[int, Shape], NDArray[Any]] = {}
-        self._bytes = 0
-
-    def keep(self, level: int, cell: Shape, block: NDArray[Any]) -> None:
-        if self._bytes + block.nbytes <= KEPT_BYTES:
-            self._bytes += block.nbytes
-            self._chunks[level, cell] = block.copy()
-
-    def get(self, level: int, cell: Shape) -> NDArray[Any] | None:
-        return self._chunks.get((level, cell))
-
-    def cells(self, level: int) -> list[Shape]:
-        return [cell for of_level, cell in self._chunks if of_level == level]
+    return f"{what} through {library}" if library else f"{what} as conversions read it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,18 +261,21 @@ class _Task:
 
     subject: Subject
     step: Pass
-    should_be: _ShouldBe
+    should_be: ShouldBe
 
-    def __call__(self, index: int) -> list[_Part]:
+    def __call__(self, index: int) -> list[Part]:
         """Compare box number `index` at every level of the pass."""
         step, subject = self.step, self.subject
         box = step.box(index)
-        parts: list[_Part] = []
+        if not step.write_levels:
+            return [self._decode(box)]
+        parts: list[Part] = []
+        filled: tuple[str, ...] = ()
         if step.native:
-            block = self._source(box)
+            block, filled = self._source(box)
         else:
             block, parts = self._stored(box)
-            if parts:  # what the levels below are made of is not known
+            if parts:
                 return parts
         done: tuple[int, ...] = (1,) * len(box.start)
         for level, factor in zip(step.write_levels, step.factors, strict=True):
@@ -326,47 +284,66 @@ class _Task:
                 block = shrink(block, ratio, subject.method)
             done = factor
             parts.append(self._compare(level, step.box_at(box, factor), block))
+        parts[0].filled = filled
         return parts
 
-    def _source(self, box: Box) -> NDArray[Any]:
+    def _source(self, box: Box) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """Return what a box of the source should be in the store, and what of it cannot be read."""
         pixels = self.subject.pixels[self.step.read_level]
         dtype = self.subject.levels[0].dtype
         if self.subject.fills:
-            block, _ = fill.read(_OtherWay(pixels), box)
+            block, filled = fill.read(_OtherWay(pixels), box)
         else:
-            block = pixels.read_by_library(box)
+            block, filled = pixels.read_by_library(box), ()
         try:
-            return cast_exactly(block, dtype, box)
+            return cast_exactly(block, dtype, box), filled
         except OptionError as error:
             raise VerificationError(
-                f"{self.subject.levels[0].path}: cannot hold the values that the source has: {error}"
+                f"{self.subject.levels[0].path}: cannot hold the values that the source has: it is of type "
+                f"{dtype.name}, but not all values at {box} are; is it the store of another source?"
             ) from error
 
-    def _stored(self, box: Box) -> tuple[NDArray[Any], list[_Part]]:
-        """Return a box of an earlier level as it should be; or what cannot be read of it."""
+    def _stored(self, box: Box) -> tuple[NDArray[Any], list[Part]]:
+        """Return a box of an earlier level as it should be; or, if that is unknown, what is not compared."""
         number = self.step.read_level
         level = self.subject.levels[number]
         block, reasons = level.read_what_can_be(box)
-        part = _Part(number)
-        for cell in self.should_be.cells(number):
+        unknown = False
+        for cell, right in self.should_be.within(level, number, box).items():
+            reasons.pop(cell, None)  # it is noted already
+            if right is None:
+                unknown = True
+                continue
             own = level.box_of(cell)
-            low = tuple(map(max, own.start, box.start))
-            high = tuple(map(min, own.stop, box.stop))
-            right = self.should_be.get(number, cell)
-            if right is not None and all(a < b for a, b in zip(low, high, strict=True)):
-                block[within(Box(low, high), box)] = right[within(Box(low, high), own)]
-                reasons.pop(cell, None)
+            both = Box(tuple(map(max, own.start, box.start)), tuple(map(min, own.stop, box.stop)))
+            block[within(both, box)] = right[within(both, own)]
+        if not unknown and not reasons:
+            return block, []
+        part = Part(number)  # of a sample, these were not among the boxes of that level
         for cell, reason in reasons.items():
-            # Where all is compared, it is noted already; there was no room for what it should be.
             part.note(Difference(self.subject.image, number, cell, None, None, None, 0, reason))
-        return block, [part] if reasons else []
+        skipped = [
+            Part(k, skipped=sum(1 for _ in self.subject.levels[k].cells(self.step.box_at(box, factor))))
+            for k, factor in zip(self.step.write_levels, self.step.factors, strict=True)
+        ]
+        return block, [part, *skipped]
 
-    def _compare(self, number: int, box: Box, expected: NDArray[Any]) -> _Part:
+    def _decode(self, box: Box) -> Part:
+        """Decode a box of a level, whole chunks, that cannot be compared."""
+        number = self.step.read_level
+        level = self.subject.levels[number]
+        _, reasons = level.read_what_can_be(box)
+        part = Part(number, decoded=sum(1 for _ in level.cells(box)) - len(reasons))
+        for cell, reason in reasons.items():
+            part.note(Difference(self.subject.image, number, cell, None, None, None, 0, reason))
+        return part
+
+    def _compare(self, number: int, box: Box, expected: NDArray[Any]) -> Part:
         """Compare a box of a stored level, whole chunks, with what it should be."""
         subject, level = self.subject, self.subject.levels[number]
         whole = level.whole_chunks(box) if subject.ours else box
         found, reasons = level.read_what_can_be(whole)
-        part = _Part(number)
+        part = Part(number)
         casts = subject.pixels[0].dtype != level.dtype
         any_nan = casts or (number > 0 and subject.method != "native")
         for cell in level.cells(box):
@@ -422,7 +399,7 @@ class _OtherWay(LazyPixels):
     def __init__(self, base: PixelArray) -> None:
         self.base = base
         self.shape, self.dtype, self.chunks = base.shape, base.dtype, base.chunks
-        self.offset, self.compression, self.library = base.offset, base.compression, base.library
+        self.offset, self.compression = base.offset, base.compression
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box the other way."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.display import Window
-    from ngff_convert.model import Box, Channel, Image, Level, WritePlan
+    from ngff_convert.model import Box, Channel, Image
+    from ngff_convert.write_plan import Level, WritePlan
 
 Attributes: TypeAlias = dict[str, Any]
 
@@ -54,6 +55,7 @@ def image_attributes(
     *,
     number: int | None = None,
     crop: Box | None = None,
+    chosen: Sequence[int] = (),
 ) -> Attributes:
     """Return the attributes of the group that holds an image's levels as arrays ``0``, ``1``, ...
 
@@ -67,6 +69,8 @@ def image_attributes(
         One a channel.
     number, crop
         Which of the source's images it is, and what of it; for whoever compares the two again.
+    chosen
+        The numbers of all images of the source that the store is made of; also for them.
     """
     multiscales = {
         "name": _text(image.name),
@@ -76,7 +80,7 @@ def image_attributes(
             for index, level in enumerate(plan.levels)
         ],
         "type": plan.method,
-        "metadata": _metadata(image, plan, number, crop),
+        "metadata": _metadata(image, plan, number, crop, chosen),
     }
     if plan.ngff_version == "0.4":
         multiscales = {"version": "0.4", **multiscales}
@@ -102,10 +106,14 @@ def _transformations(level: Level, axes: str) -> list[dict[str, Any]]:
     return [scale, {"type": "translation", "translation": shift}] if any(shift) else [scale]
 
 
-def _metadata(image: Image, plan: WritePlan, number: int | None, crop: Box | None) -> dict[str, Any]:
+def _metadata(
+    image: Image, plan: WritePlan, number: int | None, crop: Box | None, chosen: Sequence[int]
+) -> dict[str, Any]:
     """Say how the levels were made and of what, and when the time points were taken."""
     factors = [[level.factor[AXES.index(axis)] for axis in plan.axes] for level in plan.levels]
     origin: dict[str, Any] = {} if number is None else {"image": number}
+    if chosen:
+        origin["images"] = list(chosen)
     if crop is not None:
         origin["crop"] = [list(span) for span in zip(crop.start, crop.stop, strict=True)]
     metadata: dict[str, Any] = {

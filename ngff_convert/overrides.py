@@ -119,6 +119,7 @@ class Cropped(LazyPixels):
         self.offset = _sum(base.offset, box.start)
         self.compression = base.compression
         self.library = base.library
+        self.shared = base.shared
         self.index_bytes = base.index_bytes
 
     def read(self, box: Box) -> NDArray[Any]:

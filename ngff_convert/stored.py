@@ -6,16 +6,20 @@ has it. One image is the root itself; several are groups below it, as bioformats
 
 from __future__ import annotations
 
-import json
+import os
+import stat
+from collections import Counter
 from dataclasses import dataclass
-from itertools import count, product
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorstore as ts
 
-from ngff_convert.errors import VerificationError
+from ngff_convert.errors import UnsupportedInput, VerificationError, first_line
 from ngff_convert.model import AXES, Box
+from ngff_convert.validation import nodes
+from ngff_convert.validation.findings import Findings, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,18 +48,31 @@ class StoredLevel:
         In native byte order.
     chunks
         Unit of compression, (t, c, z, y, x), voxels.
+
+    Parameters
+    ----------
+    root, path
+        The store, and where the array is in it.
+    version, axes
+        As `StoredImage` has them.
+    workers
+        Chunks that are decoded at once.
+    wary
+        Whether it is looked at the files of chunks first: a pipe in place of one would block for ever.
     """
 
-    def __init__(self, root: Path, path: str, version: str, axes: str, workers: int) -> None:
+    def __init__(
+        self, root: Path, path: str, version: str, axes: str, workers: int, *, wary: bool = False
+    ) -> None:
         self.path = path
         self._axes = axes
         self._folder = root / path
-        document = read_json(self._folder / _ARRAY_FILES[version])
+        self._wary = wary
+        document = _read_json(root, f"{path}/{_ARRAY_FILES[version]}")
         self._spec = {
             "driver": "zarr" if version == "0.4" else "zarr3",
             "kvstore": {"driver": "file", "path": f"{self._folder.resolve()}/"},
         }
-        self._separator, self._prefix = _keys(document)
         context = _context(workers)
         try:
             self._array: Any = ts.open(self._spec, open=True, read=True, context=context).result()
@@ -69,6 +86,7 @@ class StoredLevel:
             whole = [-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True)]
             padded = {**self._spec, "metadata": {**document, "shape": self._stored(whole)}}
             self._padded = ts.open(padded, open=True, assume_metadata=True, context=context).result()
+            self._separator, self._prefix = _keys(document)
         except (ValueError, OSError) as error:
             raise VerificationError(f"{self._folder}: cannot be opened: {first_line(error)}") from error
 
@@ -91,22 +109,27 @@ class StoredLevel:
         return np.asarray(pixels).reshape(box.shape)
 
     def read_what_can_be(self, box: Box) -> tuple[NDArray[Any], dict[Shape, str]]:
-        """Read a box of whole chunks; where that fails, chunk by chunk.
+        """Read a box of whole chunks; where that fails, chunk by chunk, but never what is no file.
 
         Returns
         -------
         tuple
             The pixels, 0 in chunks that cannot be read; and for each of those, why.
         """
-        try:
-            return self.read(box), {}
-        except (ValueError, OSError):  # found again, chunk by chunk
-            pass
+        barred = self._barred(box) if self._wary else set()
+        if not barred:
+            try:
+                return self.read(box), {}
+            except (ValueError, OSError):  # found again, chunk by chunk
+                pass
         block = np.zeros(box.shape, self.dtype)
         reasons: dict[Shape, str] = {}
         for cell in self.cells(box):
             own = self.whole_chunks(self.box_of(cell))
             part = Box(tuple(map(max, own.start, box.start)), tuple(map(min, own.stop, box.stop)))
+            if (key := self._key_of(cell)) in barred:
+                reasons[cell] = f"{self.path}/{key} is no file"
+                continue
             try:
                 block[within(part, box)] = self.read(part)
             except (ValueError, OSError) as error:
@@ -127,9 +150,21 @@ class StoredLevel:
 
     def missing(self, cell: Shape) -> str:
         """Return the file that should hold a chunk, from the store's root, if it is not there; else empty."""
-        place = [n * c // size for n, c, size in zip(cell, self.chunks, self._objects, strict=True)]
-        key = self._separator.join([*self._prefix, *map(str, self._stored(place))])
+        key = self._key_of(cell)
         return "" if (self._folder / key).exists() else f"{self.path}/{key}"
+
+    def _key_of(self, cell: Shape) -> str:
+        """Return the file that holds a chunk, from the array's folder."""
+        return self._key([n * c // size for n, c, size in zip(cell, self.chunks, self._objects, strict=True)])
+
+    def _key(self, place: Sequence[int]) -> str:
+        return self._separator.join([*self._prefix, *map(str, self._stored(place))])
+
+    def _barred(self, box: Box) -> set[str]:
+        """Return where there is something else than a file in place of one that a box needs."""
+        spans = zip(box.start, box.stop, self._objects, strict=True)
+        places = product(*(range(a // size, -(-b // size)) for a, b, size in spans))
+        return {key for key in map(self._key, places) if _is_no_file(self._folder / key)}
 
     def whole_chunks(self, box: Box) -> Box:
         """Return a box that ends at edges of chunks, extended to those of the last chunks."""
@@ -159,10 +194,19 @@ def _keys(document: dict[str, Any]) -> tuple[str, list[str]]:
     """Return what stands between the numbers of a chunk in its key, and what comes before them."""
     if document.get("zarr_format") == 2:
         return document.get("dimension_separator", "."), []
-    encoding = document.get("chunk_key_encoding", {})
-    is_default = encoding.get("name") == "default"
-    separator = encoding.get("configuration", {}).get("separator", "/" if is_default else ".")
-    return separator, ["c"] if is_default else []
+    encoding = document.get("chunk_key_encoding")
+    if isinstance(encoding, str):  # Zarr v3 allows it where nothing is to be configured
+        encoding = {"name": encoding}
+    configuration = _object(_object(encoding).get("configuration"))
+    is_default = _object(encoding).get("name") == "default"
+    return configuration.get("separator", "/" if is_default else "."), ["c"] if is_default else []
+
+
+def _is_no_file(path: Path) -> bool:
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # it is not there, or whoever reads it is told why that cannot be
+        return False
 
 
 def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
@@ -173,11 +217,6 @@ def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
             "file_io_concurrency": {"limit": 2 * workers},
         }
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return what tensorstore says without its notes on where in its source it says so."""
-    return (str(error).splitlines() or [type(error).__name__])[0].partition(" [")[0]
 
 
 # -- groups ------------------------------------------------------------------------------------------------
@@ -211,7 +250,13 @@ class StoredImage:
     def number(self) -> int | None:
         """Which of the source's images it is; None where that is not noted."""
         number = (self.kwargs or {}).get("image")
-        return number if isinstance(number, int) else None
+        return number if _is_whole(number) else None
+
+    @property
+    def chosen(self) -> tuple[int, ...]:
+        """All images of the source that the store was made of; none where that is not noted."""
+        numbers = (self.kwargs or {}).get("images")
+        return tuple(filter(_is_whole, numbers)) if isinstance(numbers, list) else ()
 
     @property
     def crop(self) -> Box | None:
@@ -219,29 +264,45 @@ class StoredImage:
         spans = (self.kwargs or {}).get("crop")
         if spans is None:
             return None
-        try:
-            return Box(tuple(int(a) for a, _ in spans), tuple(int(b) for _, b in spans))
-        except (TypeError, ValueError) as error:
-            raise VerificationError(f"{self.folder or 'the root'}: crop {spans!r} is not a box") from error
+        whole = isinstance(spans, list) and all(
+            isinstance(span, list) and len(span) == 2 and all(map(_is_whole, span)) for span in spans
+        )
+        if not whole or len(spans) != len(AXES) or not all(0 <= a < b for a, b in spans):
+            where = self.folder or "the root"
+            raise VerificationError(f"{where}: crop {shown(spans)} is not a box; convert again")
+        return Box(tuple(a for a, _ in spans), tuple(b for _, b in spans))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a file of metadata.
+def _is_whole(value: Any) -> bool:  # noqa: ANN401 - from foreign metadata
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - from foreign metadata
+    return value if isinstance(value, dict) else {}
+
+
+def _read_json(root: Path, path: str) -> dict[str, Any]:
+    """Read a file of metadata as `validate` does, of a size that can be held and within the store.
 
     Raises
     ------
     VerificationError
-        It is missing, or holds something else.
+        It is missing, no file, or holds something else.
     """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise VerificationError(f"{path}: cannot be read: {error.strerror}; is the store whole?") from error
-    except ValueError as error:
-        raise VerificationError(f"{path}: is not JSON: {error}; convert again") from error
-    if not isinstance(document, dict):
-        raise VerificationError(f"{path}: is not a JSON object; convert again")
+    findings = Findings()
+    document = nodes.read_json(nodes.Store(os.path.realpath(root)), path, findings)
+    if document is None:
+        raise VerificationError(f"{root / path}: {findings.listed()[-1].message}; is the store whole?")
     return document
+
+
+def _below(root: Path, base: str, path: Any) -> str:  # noqa: ANN401 - from foreign metadata
+    """Return where a path in the metadata of a group leads, which has to be down."""
+    findings = Findings()
+    found = nodes.below(base, path, findings)
+    if found is None:
+        raise VerificationError(f"{root / base}: {findings.listed()[-1].message}; nothing else is read")
+    return found
 
 
 def images(root: Path) -> tuple[StoredImage, ...]:
@@ -252,47 +313,63 @@ def images(root: Path) -> tuple[StoredImage, ...]:
     VerificationError
         It is no OME-Zarr store, or not as the specification has it.
     """
-    version, attributes = _attributes(root)
+    version, attributes = _attributes(root, "")
     if "multiscales" in attributes:
         return (_image(root, "", version, attributes),)
     if "bioformats2raw.layout" not in attributes:
-        raise VerificationError(f"{root}: has neither multiscales nor bioformats2raw.layout: no image in it")
-    folders = _series(root, version)
-    found = tuple(_image(root, folder, *_attributes(root / folder)) for folder in folders)
+        raise UnsupportedInput(f"{root}: has neither multiscales nor bioformats2raw.layout: no image in it")
+    found = tuple(_image(root, folder, *_attributes(root, folder)) for folder in _series(root, version))
     if not found:
         raise VerificationError(f"{root}: has no images, 0, 1 and so on; convert again")
     return found
 
 
 def _series(root: Path, version: str) -> list[str]:
-    """Return the images' groups, as ``OME`` lists them, else as they are numbered."""
-    group = root / "OME"
-    if any((group / name).exists() for name in ("zarr.json", ".zattrs")):
-        listed = _attributes(group)[1].get("series")
-        if isinstance(listed, list) and listed and all(isinstance(path, str) for path in listed):
-            return listed
-    name = ".zgroup" if version == "0.4" else "zarr.json"
-    folders: list[str] = []
-    for number in count():
-        if not (root / str(number) / name).exists():
-            return folders
-        folders.append(str(number))
-    raise AssertionError  # counting does not end
+    """Return the images' groups, as ``OME`` lists them, else as they are numbered; none is left out."""
+    names = (".zgroup", ".zattrs") if version == "0.4" else ("zarr.json",)
+    try:
+        folders = [path for path in root.iterdir() if path.name.isdecimal() and path.name.isascii()]
+    except OSError as error:
+        raise VerificationError(f"{root}: cannot be listed: {error.strerror}; is it readable?") from error
+    numbered = sorted(int(path.name) for path in folders if any((path / name).exists() for name in names))
+    store = nodes.Store(os.path.realpath(root))
+    listed: Any = None
+    if any(store.has(f"OME/{name}") for name in ("zarr.json", ".zattrs")):
+        listed = _attributes(root, "OME")[1].get("series")
+    if not isinstance(listed, list) or not listed:
+        if numbered != list(range(len(numbered))):
+            some = ", ".join(map(str, numbered[:10]))
+            raise VerificationError(f"{root}: its images are numbered {some}: one is missing; convert again")
+        return [str(number) for number in numbered]
+    paths = [_below(root, "", path) for path in listed]
+    if repeated := _repeated(paths):
+        raise VerificationError(f"{root / 'OME'}: series lists {shown(repeated)} twice; convert again")
+    if unlisted := [number for number in numbered if str(number) not in paths]:
+        raise VerificationError(
+            f"{root / 'OME'}: series leaves out the image {unlisted[0]}, which is there; convert again"
+        )
+    return paths
 
 
-def _attributes(group: Path) -> tuple[str, dict[str, Any]]:
+def _repeated(paths: Sequence[str]) -> str | None:
+    """Return a path that is there twice."""
+    counts = Counter(paths)
+    return next((path for path in paths if counts[path] > 1), None)
+
+
+def _attributes(root: Path, group: str) -> tuple[str, dict[str, Any]]:
     """Return the version of OME-NGFF and its keys in a group."""
-    if (group / "zarr.json").exists():
-        document = read_json(group / "zarr.json")
-        ome = document.get("attributes", {}).get("ome")
+    store = nodes.Store(os.path.realpath(root))
+    if store.has(nodes.joined(group, "zarr.json")):
+        path = nodes.joined(group, "zarr.json")
+        ome = _object(_read_json(root, path).get("attributes")).get("ome")
         if not isinstance(ome, dict) or ome.get("version") != "0.5":
-            raise VerificationError(
-                f"{group / 'zarr.json'}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known"
-            )
+            raise VerificationError(f"{root / path}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known")
         return "0.5", ome
-    if not (group / ".zattrs").exists():
-        raise VerificationError(f"{group}: is no OME-Zarr group: neither zarr.json nor .zattrs is there")
-    return "0.4", read_json(group / ".zattrs")
+    if not store.has(nodes.joined(group, ".zattrs")):
+        where = root / group
+        raise UnsupportedInput(f"{where}: is no OME-Zarr group: neither zarr.json nor .zattrs is there")
+    return "0.4", _read_json(root, nodes.joined(group, ".zattrs"))
 
 
 def _image(root: Path, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
@@ -300,17 +377,19 @@ def _image(root: Path, folder: str, version: str, attributes: dict[str, Any]) ->
     try:
         (multiscales, *_) = attributes["multiscales"]
         names = [axis["name"] for axis in multiscales["axes"]]
-        paths = [str(dataset["path"]) for dataset in multiscales["datasets"]]
+        paths = [_below(root, folder, dataset["path"]) for dataset in multiscales["datasets"]]
         metadata = multiscales.get("metadata") or {}
         kwargs = dict(metadata["kwargs"]) if metadata.get("method") == PROGRAM else None
+    except VerificationError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VerificationError(f"{where}: its multiscales are not as OME-NGFF {version} has them") from error
     axes = "".join(map(str, names))
     if axes != "".join(axis for axis in AXES if axis in names) or not {"y", "x"} <= set(axes):
-        raise VerificationError(
-            f"{where}: axes {', '.join(map(str, names))}: only t, c, z, y, x are compared"
-        )
+        named = shown(", ".join(map(str, names)))
+        raise VerificationError(f"{where}: axes {named}: only t, c, z, y, x are compared")
     if not paths:
         raise VerificationError(f"{where}: lists no levels; convert again")
-    prefix = f"{folder}/" if folder else ""
-    return StoredImage(folder, version, axes, tuple(prefix + path for path in paths), kwargs)
+    if repeated := _repeated(paths):
+        raise VerificationError(f"{where}: lists the level {shown(repeated)} twice; convert again")
+    return StoredImage(folder, version, axes, tuple(paths), kwargs)

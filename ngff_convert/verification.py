@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ngff_convert.model import AXES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -96,6 +98,8 @@ class LevelVerified:
         Why it was not, or not all of it that was chosen; else empty.
     chunks, of_chunks
         Chunks that were compared, and how many there are.
+    decoded
+        Chunks that were not compared, but could be decoded.
     voxels
         Voxels that were compared.
     crc32
@@ -114,10 +118,16 @@ class LevelVerified:
     not_compared: str
     chunks: int
     of_chunks: int
+    decoded: int
     voxels: int
     crc32: int | None
     differing: int
     differences: tuple[Difference, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk was compared."""
+        return bool(self.compared_with) and self.chunks == self.of_chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,22 +144,32 @@ class ImageVerified:
         Its number in the source.
     crop
         First voxel and the one after the last along t, c, z, y, x of the source's image; None is all.
+    source_shape
+        Size of the source's image, all of it, (t, c, z, y, x), voxels; None where that is not known.
     library
-        What the source was read through: ``"h5py"``; empty where only the reader's own code can read it.
+        What the source was read through: ``"h5py"``; empty where it was read as conversions read it.
+    shared
+        What reading it has in common with how conversions read it all the same; empty is nothing, or all
+        where `library` is empty.
     levels
         Largest first.
+    filled
+        What of the source cannot be read and should be 0 in the store, one line for each box and cause.
     """
 
     image: int
     folder: str
     source_image: int
     crop: tuple[tuple[int, int], ...] | None
+    source_shape: Shape | None
     library: str
+    shared: str
     levels: tuple[LevelVerified, ...]
+    filled: tuple[str, ...] = ()
 
     @property
     def independent(self) -> bool:
-        """Whether the source was read in another way than a conversion reads it."""
+        """Whether the source was read in another way than a conversion reads it, but for `shared`."""
         return bool(self.library)
 
 
@@ -167,6 +187,12 @@ class Verification:
         Chooses the boxes of a sample.
     images
         In the order of the store.
+    of_images
+        How many images the source has; None where that is not known.
+    lost
+        Numbers of images of the source that, as the store says, should be in it, and are not.
+    missing
+        What the source itself lacks, such as files, and should be 0 in the store, one line each.
     """
 
     source: str
@@ -174,6 +200,14 @@ class Verification:
     share: float
     seed: int
     images: tuple[ImageVerified, ...]
+    of_images: int | None = None
+    lost: tuple[int, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> tuple[str, ...]:
+        """All that is 0 in the store because it could not be read."""
+        return (*self.missing, *(line for image in self.images for line in image.filled))
 
     @property
     def differing(self) -> int:
@@ -182,14 +216,35 @@ class Verification:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing differs."""
-        return not self.differing
+        """Whether nothing differs, and no image is lost."""
+        return not self.differing and not self.lost
+
+    @property
+    def complete(self) -> bool:
+        """Whether every chunk of every level in the store was compared."""
+        return all(level.complete for image in self.images for level in image.levels)
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Numbers of the images of the source that are not in the store."""
+        stored = {image.source_image for image in self.images}
+        return tuple(number for number in range(self.of_images or 0) if number not in stored)
 
     @property
     def summary(self) -> str:
-        """How many chunks differ, and the first of them."""
-        chunks = "1 chunk differs" if self.differing == 1 else f"{self.differing} chunks differ"
-        return f"{chunks} from {self.source}" + (f": {self.differences[0]}" if self.differences else "")
+        """What is wrong: images that are lost, how many chunks differ, and the first of them."""
+        parts = [self.lost_in_words] if self.lost else []
+        if self.differing or not self.lost:
+            chunks = "1 chunk differs" if self.differing == 1 else f"{self.differing} chunks differ"
+            parts.append(f"{chunks} from {self.source}")
+        return "; ".join(parts) + (f": {self.differences[0]}" if self.differences else "")
+
+    @property
+    def lost_in_words(self) -> str:
+        """Which images are lost."""
+        numbers = ", ".join(map(str, self.lost[:MAX_SHOWN])) + (", ..." if len(self.lost) > MAX_SHOWN else "")
+        what = f"image {numbers} is" if len(self.lost) == 1 else f"images {numbers} are"
+        return f"{what} not in it, though it was made with {'it' if len(self.lost) == 1 else 'them'}"
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -201,6 +256,8 @@ class Verification:
         data: dict[str, Any] = {
             **asdict(self),
             "passed": self.passed,
+            "complete": self.complete,
+            "left_out": self.left_out,
             "differing": self.differing,
             "images": [{**asdict(image), "independent": image.independent} for image in self.images],
         }
@@ -228,28 +285,61 @@ def verification_lines(verified: Verification) -> Iterator[str]:
     for image in verified.images:
         where = image.folder or "the only image"
         if not image.independent:
-            yield f"{where}: the source was read by the code that conversions use: its reader has no other"
+            yield f"{where}: the source was read by the code that conversions use: there is no other for it"
+        if image.crop is not None:
+            yield f"{where}: is only {_crop_words(image)} of the source's image {image.source_image}"
         for level in image.levels:
             yield f"{level.path}  {_level_words(level)}"
             for difference in level.differences[:MAX_SHOWN]:
                 yield f"  {difference}"
             if level.differing > MAX_SHOWN:
                 yield f"  and {level.differing - MAX_SHOWN} more chunks"
+    for line in verified.filled[:MAX_SHOWN]:
+        yield f"0 in place of what cannot be read: {line}"
+    for shared in sorted({image.shared for image in verified.images} - {""}):
+        yield f"the source was read another way than by a conversion, but {shared}"
+    yield _verdict(verified)
+
+
+def _verdict(verified: Verification) -> str:
+    """Say what is the same as what, and no more than was compared."""
+    levels = [level for image in verified.images for level in image.levels]
+    n_others = sum(not level.compared_with for level in levels)
     kind = (
         "every chunk"
         if verified.share >= 1
         else f"{100 * verified.share:.3g}% of the boxes, seed {verified.seed}"
     )
-    if verified.passed:
-        yield f"{verified.store} is the same as {verified.source} ({kind})"
-    else:
+    others = f"; {n_others} level{'' if n_others == 1 else 's'} not compared" if n_others else ""
+    if not verified.passed:
+        lost = f"{verified.lost_in_words}; " if verified.lost else ""
         chunks = "1 chunk differs" if verified.differing == 1 else f"{verified.differing} chunks differ"
-        yield f"{verified.store}: {chunks} from {verified.source} ({kind})"
+        return f"{verified.store}: {lost}{chunks} from {verified.source} ({kind}){others}"
+    what = verified.source
+    if verified.left_out:
+        what = f"{len(verified.images)} of {verified.of_images} images of {what}"
+    if any(image.crop is not None for image in verified.images):
+        what = f"a part of {what}"
+    subject = verified.store
+    if n_others:
+        numbers = sorted({level.level for level in levels if level.compared_with})
+        subject += f": level{'' if len(numbers) == 1 else 's'} {', '.join(map(str, numbers))}"
+    verb = "is" if not n_others or len(numbers) == 1 else "are"
+    but = f", but for what of it cannot be read: {len(verified.filled)} places" if verified.filled else ""
+    return f"{subject} {verb} the same as {what}{but} ({kind}){others}"
+
+
+def _crop_words(image: ImageVerified) -> str:
+    sizes = image.source_shape or (None,) * len(AXES)
+    spans = zip(AXES, image.crop or (), sizes, strict=True)
+    return ", ".join(f"{axis} {a}:{b}" for axis, (a, b), n in spans if (a, b) != (0, n))
 
 
 def _level_words(level: LevelVerified) -> str:
     if not level.compared_with:
-        return f"not compared: {level.not_compared}"
+        undecodable = f", {level.differing} cannot be" if level.differing else ""
+        decoded = f"{level.decoded} of {level.of_chunks} chunks can be decoded{undecodable}"
+        return f"not compared: {level.not_compared}; {decoded}"
     words = f"{level.chunks} of {level.of_chunks} chunks compared with {level.compared_with}: "
     differing = f"{level.differing} differ{'s' if level.differing == 1 else ''}"
     words += differing if level.differing else "the same"

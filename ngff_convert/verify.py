@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from math import lcm, prod
@@ -13,19 +14,22 @@ from ngff_convert import machine, overrides
 from ngff_convert.compare import Subject, compare_images
 from ngff_convert.convert import open_with
 from ngff_convert.downsample import METHODS
-from ngff_convert.errors import VerificationError
-from ngff_convert.model import AXES, Pass
+from ngff_convert.errors import MemoryBudgetError, OptionError, ReadError, VerificationError
+from ngff_convert.model import AXES, Box
 from ngff_convert.options import Options
 from ngff_convert.pyramid import level_shape
 from ngff_convert.stored import StoredLevel, images
+from ngff_convert.validation.findings import shown
+from ngff_convert.write_plan import Pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ngff_convert.model import Factor, Image, PixelArray, Shape
+    from ngff_convert.model import Image, PixelArray, Shape
     from ngff_convert.readers.contract import Source
     from ngff_convert.stored import StoredImage
     from ngff_convert.verification import Observe, Verification
+    from ngff_convert.write_plan import Factor
 
 BOX_BYTES = 16 * 2**20
 """A box is this large at the most; only large chunks make it larger."""
@@ -39,6 +43,9 @@ SPARE_BYTES = 16 * 2**20
 
 BLOCKS = 4
 """So many times a box is in memory: as read, as shrunk, as stored, and as it was decoded."""
+
+CHECKSUM_BYTES = 4
+"""What is kept of each chunk that is compared."""
 
 NATIVE = "native"
 
@@ -54,7 +61,7 @@ def verify(
 
     Level 0 is compared with the source; every lower level with what becomes of the source, or where that
     would be too much at once, with what becomes of the level above. Lower levels of stores that another
-    program made are not compared, because how is not known.
+    program made are not compared, because how they were made is not known; they are decoded.
 
     Parameters
     ----------
@@ -65,7 +72,8 @@ def verify(
     options
         How the input is read, if not by default: `reader`, `axes`, `shape`, `files_from`, `on_error`; how
         many boxes are in work at once, and in what memory: `workers`, `memory`. Of a store that another
-        program made also which `images` of the input are in it, and the `crop`.
+        program made also which `images` of the input are in it, and the `crop`; stores of this program say
+        that themselves.
     share
         Of the boxes of each level, how much is compared; 1 is all. At least one box is.
     observe
@@ -74,7 +82,8 @@ def verify(
     Returns
     -------
     Verification
-        What was compared, and every difference; none is an error here.
+        What was compared, and every difference; none is an error here. What of the source is not in the
+        store is in it too.
 
     Raises
     ------
@@ -82,13 +91,52 @@ def verify(
         The source cannot be read.
     VerificationError
         The store cannot be read, or is not of this source: other images, shapes or types of pixels.
+    OptionError
+        `images` or `crop` are not those that the store itself states, or not as many as it has images.
+    MemoryBudgetError
+        A chunk is too large for the memory given.
     """
     options = options or Options()
     root = Path(store)
+    if not root.is_dir():
+        raise ReadError(f"{root}: is no folder; give an OME-Zarr store")
     stored = images(root)
     with open_with(os.fspath(source), options) as opened:
+        if opened.missing and options.on_error == "stop":
+            raise ReadError(
+                f"{source}: {'; '.join(opened.missing)}; use --on-error fill to compare all the same"
+            )
+        if options.images is not None and len(options.images) != len(stored):
+            raise OptionError(
+                f"--images gives {len(options.images)}, but {root} has {len(stored)}: give one for each, "
+                "or leave --images out"
+            )
         subjects = [_subject(root, item, opened, n, options) for n, item in enumerate(stored)]
-        return compare_images(subjects, os.fspath(source), str(root), share, observe)
+        lost = _lost(root, stored, subjects)
+        return compare_images(
+            subjects,
+            os.fspath(source),
+            str(root),
+            share,
+            observe,
+            of_images=len(opened.images),
+            lost=lost,
+            missing=opened.missing,
+        )
+
+
+def _lost(root: Path, stored: Sequence[StoredImage], subjects: Sequence[Subject]) -> list[int]:
+    """Return the images of the source that a store should have and has not; refuse one that it has twice."""
+    parts = Counter((subject.source_image, subject.crop) for subject in subjects)
+    (number, _), times = max(parts.items(), key=lambda item: item[1])
+    if times > 1:
+        folders = [subject.folder for subject in subjects if subject.source_image == number]
+        raise VerificationError(
+            f"{root}: image {number} of the source is in it {times} times, as {', '.join(folders[:10])}: "
+            "another one may be lost; convert again"
+        )
+    chosen = {number for item in stored for number in item.chosen}
+    return sorted(chosen - {subject.source_image for subject in subjects})
 
 
 def _subject(root: Path, stored: StoredImage, source: Source, number: int, options: Options) -> Subject:
@@ -97,7 +145,10 @@ def _subject(root: Path, stored: StoredImage, source: Source, number: int, optio
     workers, memory = options.workers or resources.workers, options.memory or resources.memory
     where = root / stored.folder
     in_source, image = _image(stored, source, number, options, where)
-    levels = tuple(StoredLevel(root, path, stored.version, stored.axes, workers) for path in stored.paths)
+    levels = tuple(
+        StoredLevel(root, path, stored.version, stored.axes, workers, wary=True) for path in stored.paths
+    )
+    _check_levels(root, levels)
     method, factors, reason = _method(stored, levels, where)
     pixels = (image.pixels, *(level.pixels for level in image.native_levels))
     if levels[0].shape != image.pixels.shape:
@@ -105,18 +156,23 @@ def _subject(root: Path, stored: StoredImage, source: Source, number: int, optio
             f"{root / levels[0].path}: is of {_by(levels[0].shape)} voxels (t, c, z, y, x), the source's "
             f"image {in_source} of {_by(image.pixels.shape)}: is it the store of another source?"
         )
-    if method == NATIVE:
-        if [level.shape for level in levels] != [level.shape for level in pixels[: len(levels)]]:
-            raise VerificationError(f"{where}: its levels are not of the sizes that the source's own have")
-    elif any(level.dtype != levels[0].dtype for level in levels):
-        raise VerificationError(f"{where}: its levels are of several types; convert again")
+    sizes = [level.shape for level in levels]
+    if method == NATIVE and sizes != [level.shape for level in pixels[: len(levels)]]:
+        raise VerificationError(f"{where}: its levels are not of the sizes that the source's own have")
     request = Request(levels, factors, pixels, method == NATIVE, min(BOX_BYTES, memory // BLOCKS // workers))
     passes = request.passes()
+    spare = memory - request.kept_bytes()
+    largest = max(step.job_bytes for step in passes)
+    if largest > spare:
+        raise MemoryBudgetError(
+            f"{where}: to compare it, {(memory - spare + largest) / 2**20:.0f} MiB are needed, but --memory "
+            f"allows {memory / 2**20:.0f} MiB: give more memory"
+        )
     return Subject(
         image=number,
         folder=stored.folder,
         source_image=in_source,
-        crop=stored.crop,
+        crop=overrides.crop_of(image),
         levels=levels,
         pixels=pixels,
         passes=passes,
@@ -124,29 +180,66 @@ def _subject(root: Path, stored: StoredImage, source: Source, number: int, optio
         ours=stored.kwargs is not None,
         not_compared=reason,
         fills=options.on_error == "fill",
-        workers=max(1, min(workers, memory // max(step.job_bytes for step in passes))),
+        workers=max(1, min(workers, spare // largest)),
+        source_shape=source.images[in_source].pixels.shape,
     )
+
+
+def _check_levels(root: Path, levels: Sequence[StoredLevel]) -> None:
+    """Refuse levels that are no numbers, of several types, or in another order than largest first."""
+    for level in levels:
+        if level.dtype.kind not in "biuf":
+            raise VerificationError(
+                f"{root / level.path}: is of type {level.dtype.name}; only whole numbers and floats are known"
+            )
+        if level.dtype != levels[0].dtype:
+            raise VerificationError(
+                f"{root / level.path}: its levels are of several types, {level.dtype.name} and "
+                f"{levels[0].dtype.name}; convert again"
+            )
+    for above, level in pairwise(levels):
+        if any(a < b for a, b in zip(above.shape, level.shape, strict=True)):
+            raise VerificationError(f"{root / level.path}: is larger than the level above it; convert again")
 
 
 def _image(
     stored: StoredImage, source: Source, number: int, options: Options, where: Path
 ) -> tuple[int, Image]:
     """Return the image of the source that a stored one was made of, cropped as that is; and its number."""
-    if stored.number is not None:
-        number = stored.number
-    elif options.images is not None and number < len(options.images):
-        number = options.images[number]
+    wished = number if options.images is None else options.images[number]
+    if stored.number is not None and options.images is not None and wished != stored.number:
+        raise OptionError(
+            f"--images: {where} was made of image {stored.number}, not {wished}; leave --images out"
+        )
+    number = wished if stored.number is None else stored.number
     if not 0 <= number < len(source.images):
         raise VerificationError(
             f"{where}: was made of image {number}, but the source has {len(source.images)}: "
             "is it the store of another source?"
         )
     image = source.images[number]
-    crop = options.crop
-    if stored.kwargs is not None:
-        box = stored.crop
-        crop = ((None, None),) * len(AXES) if box is None else tuple(zip(box.start, box.stop, strict=True))
-    return number, overrides.apply(image, Options(crop=crop))
+    if stored.kwargs is None:
+        return number, overrides.apply(image, Options(crop=options.crop))
+    shape = image.pixels.shape
+    box = stored.crop or Box((0,) * len(AXES), shape)
+    if any(b > n for b, n in zip(box.stop, shape, strict=True)):
+        raise VerificationError(
+            f"{where}: crop {box} is not within image {number} of the source, {_by(shape)} (t, c, z, y, x): "
+            "is it the store of another source?"
+        )
+    if any(span != (None, None) for span in options.crop):
+        cropped = overrides.crop_of(overrides.apply(image, Options(crop=options.crop)))
+        if (cropped or Box((0,) * len(AXES), shape)) != box:
+            raise OptionError(
+                f"{_flags(options)}: {where} was made of {box}, as it says; leave {_flags(options)} out"
+            )
+    return number, overrides.apply(image, Options(crop=tuple(zip(box.start, box.stop, strict=True))))
+
+
+def _flags(options: Options) -> str:
+    return ", ".join(
+        f"--{axis}" for axis, span in zip(AXES, options.crop, strict=True) if span != (None, None)
+    )
 
 
 def _method(
@@ -161,14 +254,19 @@ def _method(
         return method, (one,) * len(levels), ""
     try:
         factors = tuple(_five(factor, stored.axes) for factor in stated or ())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         factors = ()
     expected = [level_shape(levels[0].shape, factor) for factor in factors]
     whole = all(b % a == 0 for up, low in pairwise(factors) for a, b in zip(up, low, strict=True))
-    if method not in METHODS or not whole or expected != [level.shape for level in levels]:
+    if (
+        not isinstance(method, str)
+        or method not in METHODS
+        or not whole
+        or expected != [level.shape for level in levels]
+    ):
         raise VerificationError(
             f"{where}: its levels are not of the sizes that its metadata state "
-            f"(method {method!r}, factors {stated!r}); convert again"
+            f"(method {shown(method)}, factors {shown(stated)}); convert again"
         )
     return method, factors, ""
 
@@ -176,7 +274,7 @@ def _method(
 def _five(factor: Sequence[float], axes: str) -> Factor:
     stored = dict(zip(axes, factor, strict=True))
     five = tuple(stored.get(axis, 1) for axis in AXES)
-    if any(not isinstance(n, int | float) or n < 1 or n != int(n) for n in five):
+    if any(not isinstance(n, int | float) or n < 1 or n != int(n) for n in five):  # int(inf) overflows
         raise ValueError(f"{factor} are not whole numbers of at least 1")
     return tuple(map(int, five))
 
@@ -210,7 +308,11 @@ class Request:
     box_bytes: int
 
     def passes(self) -> tuple[Pass, ...]:
-        """Return what is read once each, with as many levels at once as a box has room for."""
+        """Return what is read once each, with as many levels at once as a box has room for.
+
+        Levels without a factor are only decoded.
+        """
+        decoded = [self._step(False, k, ()) for k in range(len(self.factors), len(self.levels))]
         if self.native:
             return tuple(self._step(True, k, (k,)) for k in range(len(self.factors)))
         passes: list[Pass] = []
@@ -223,21 +325,34 @@ class Request:
                     break
             passes.append(self._step(native, read, written))
             first = last + 1
-        return tuple(passes)
+        return (*passes, *decoded)
+
+    def kept_bytes(self) -> int:
+        """Return what is in memory however many boxes are: where the source's chunks lie, and checksums."""
+        used = range(len(self.factors) if self.native else 1)
+        chunks = sum(prod(level.grid) for level in self.levels[: len(self.factors)])
+        return sum(self.pixels[k].index_bytes for k in used) + CHECKSUM_BYTES * chunks
 
     def _bytes(self, region: Shape) -> int:
         return prod(region) * self.levels[0].dtype.itemsize
 
+    def _stored_bytes(self, k: int, region: Sequence[int], factor: Factor) -> int:
+        """Return the bytes of the chunks of a level that a region touches, also beyond the edge."""
+        touched = [-(-r // f) for r, f in zip(region, factor, strict=True)]
+        return self._bytes(tuple(-(-n // c) * c for n, c in zip(touched, self.levels[k].chunks, strict=True)))
+
     def _ratios(self, read: int, written: Sequence[int]) -> tuple[Factor, ...]:
+        if not written:
+            return ()
         base = self.factors[read]
         return tuple(tuple(f // b for f, b in zip(self.factors[k], base, strict=True)) for k in written)
 
     def _smallest(self, read: int, written: Sequence[int]) -> Shape:
         """Return the smallest region that is whole chunks at every level."""
-        sides = [
+        sides: list[Sequence[int]] = [
             [chunk * f for chunk, f in zip(self.levels[k].chunks, ratio, strict=True)]
             for k, ratio in zip(written, self._ratios(read, written), strict=True)
-        ]
+        ] or [self.levels[read].chunks]
         along = zip(self.levels[read].shape, *sides, strict=True)
         return tuple(min(n, lcm(*chunks)) for n, *chunks in along)
 
@@ -261,7 +376,11 @@ class Request:
         for axis in reversed(range(len(AXES))):
             while grow(axis, 2 * region[axis], wanted):
                 pass
-        job_bytes = BLOCKS * self._bytes(tuple(region)) + SPARE_BYTES
+        ratios = self._ratios(read, written)
+        held = [self._stored_bytes(k, region, ratio) for k, ratio in zip(written, ratios, strict=True)]
+        if not native:
+            held.append(self._stored_bytes(read, region, (1,) * len(AXES)))
+        job_bytes = BLOCKS * max(self._bytes(tuple(region)), *held) + SPARE_BYTES
         if native:
             job_bytes += 3 * prod(source) * self.pixels[read].dtype.itemsize
         return Pass(
@@ -269,7 +388,7 @@ class Request:
             read_level=read,
             shape=shape,
             write_levels=written,
-            factors=self._ratios(read, written),
+            factors=ratios,
             region=tuple(region),
             job_bytes=job_bytes,
             decoded_twice=0.0,
