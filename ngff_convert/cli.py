@@ -6,7 +6,9 @@ import os
 import sys
 from contextlib import suppress
 from difflib import get_close_matches
+from functools import partial
 from io import TextIOWrapper
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +36,8 @@ from ngff_convert.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ngff_convert.model import WritePlan
     from ngff_convert.options import Options
+    from ngff_convert.write_plan import WritePlan
 
 EXIT_CODES = """\
 \b
@@ -43,7 +45,7 @@ EXIT_CODES = """\
 1 a bug in this program              6 writing failed
 2 the command line is wrong          7 not possible within the memory given
 3 the input cannot be read           8 a check found a difference
-4 the input is not supported         130, 143 interrupted, terminated
+4 the input is not supported         129, 130, 143 ended by a signal
 """
 
 
@@ -231,17 +233,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
+    failed = partial(_failed, as_json=_logs_json(sys.argv[1:] if arguments is None else arguments))
     try:
-        with stopped_by_signals():
-            exit_code = commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
+        with stopped_by_signals(failed):
+            commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        return _failed(_one_line(error), error.exit_code)
+        return failed(_one_line(error), error.exit_code)
     except (ConversionError, Stopped) as error:
-        return _failed(str(error), error.exit_code)
-    return exit_code or 0
+        return failed(str(error), error.exit_code)
+    return 0
+
+
+def _logs_json(words: Sequence[str]) -> bool:
+    """Whether errors are told as JSON too; those of the command line itself are met before it is read."""
+    return "--log-format=json" in words or ("--log-format", "json") in pairwise(words)
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -251,7 +259,12 @@ def _one_line(error: click.ClickException) -> str:
     return f"{message} (ngff-convert --help tells more)" if isinstance(error, click.UsageError) else message
 
 
-def _failed(message: str, exit_code: int) -> int:
+def _failed(message: str, exit_code: int, *, as_json: bool) -> int:
+    if as_json:
+        from ngff_convert.json_log import JsonLines
+
+        JsonLines(sys.stderr).failed(message, exit_code)
+        return exit_code
     with suppress(OSError):  # the exit code tells it too
         click.echo(f"ngff-convert: {one_line(message)}", err=True)
     return exit_code

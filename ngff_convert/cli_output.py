@@ -53,47 +53,76 @@ def outcome(
         Whether nothing is shown but errors; whether the plan is shown too.
     """
     from ngff_convert import describe, events
-    from ngff_convert.commit import Target
-    from ngff_convert.verification import Progress, verification_lines
+    from ngff_convert.verification import verification_lines
 
     end: dict[str, Any] = {"status": "done", "exit_code": 0}
-    seen: list[Event] = []  # but regions and boxes, which may be a million
+    shown: list[str] = []
+    report = partial(write_report, report_file, source, target)
 
     def tell(event: Event) -> None:
-        if not isinstance(event, events.RegionDone | Progress):
-            seen.append(event)
+        if isinstance(event, events.Verified):
+            end["verification"] = event.verification.to_json()
+            shown.extend(verification_lines(event.verification))
+        if isinstance(event, events.Finished):
+            end.update(describe.report_json(event.report))
+            shown.extend(describe.report_lines(event.report))
+            report(end)  # before anybody is told that all is done
         observe(event)
 
-    report = partial(write_report, report_file, source, target)
-    report({"status": "running"})  # what it says where nobody is left to say more
     try:
+        report({"status": "running"})  # what it says where nobody is left to say more
         with _observer(log_format, quiet=quiet, verbose=verbose) as observe:
             yield tell
     except (ConversionError, Stopped) as error:
-        if isinstance(error, Stopped) and any(isinstance(event, events.ImageStarted) for event in seen):
-            error.remark = f"; the work so far is kept in {Target(Path(target)).partial}"
+        if isinstance(error, Stopped):
+            error.remark = _what_is_left(target, whole="target" in end)
         status = "stopped" if isinstance(error, Stopped) else "failed"
         end.update(status=status, exit_code=error.exit_code, error=str(error))
-        if log_format == "json":
-            from ngff_convert.json_log import JsonLines
-
-            JsonLines(sys.stderr).failed(str(error), error.exit_code)
-            raise click.exceptions.Exit(error.exit_code) from error
+        _report_failure(report, end, error)
         raise
-    except Exception as error:
+    except Exception as error:  # a bug, of which the report should know too
         end.update(status="failed", exit_code=1, error=repr(error))
+        _report_failure(report, end, error)
         raise
     finally:
-        for event in seen:
-            if isinstance(event, events.Verified):
-                end["verification"] = event.verification.to_json()
-                if not quiet:
-                    print_lines(verification_lines(event.verification))
-            if isinstance(event, events.Finished):
-                end.update(describe.report_json(event.report))
-                if not quiet:
-                    print_lines(describe.report_lines(event.report))
+        if not quiet:
+            print_lines(shown)
+
+
+def _what_is_left(target: str, *, whole: bool) -> str:
+    """Return what there is of a conversion that was stopped, for its message."""
+    from ngff_convert.commit import Target
+
+    partial_store = Target(Path(target)).partial
+    if whole:
+        return f"; {target} is whole"
+    return f"; the work so far is kept in {partial_store}" if partial_store.is_dir() else ""
+
+
+def _report_failure(
+    report: Callable[[dict[str, Any]], None], end: dict[str, Any], error: BaseException
+) -> None:
+    """Write the last report; where that fails too, the first error is the one to tell."""
+    try:
         report(end)
+    except ConversionError as another:
+        if isinstance(error, ConversionError) and str(another) != str(error):
+            raise type(error)(f"{error}; {another}") from error
+
+
+@contextmanager
+def reported(report_file: str | None, source: str, target: str) -> Iterator[dict[str, Any]]:
+    """Write a report of a check, however it ends; yields what it is to hold."""
+    facts: dict[str, Any] = {"status": "done", "exit_code": 0}
+    report = partial(write_report, report_file, source, target)
+    report({"status": "running"})
+    try:
+        yield facts
+    except (ConversionError, Stopped) as error:
+        facts |= {"status": "failed", "exit_code": error.exit_code, "error": str(error)}
+        _report_failure(report, facts, error)
+        raise
+    report(facts)
 
 
 def _observer(
@@ -123,20 +152,28 @@ def write_report(path: str | None, source: str, target: str, facts: dict[str, An
     if path is None:
         return
     report = {"report": REPORT_VERSION, "version": __version__, "source": source, "target": target, **facts}
+    text = json.dumps(report, indent=2) + "\n"
+    place = Path(path)
     try:
-        if not _is_report(path):
+        if place.exists() and not place.is_file():  # a pipe or a device, which is told the end alone
+            if facts["status"] != "running":
+                place.write_text(text, encoding="utf-8")
+            return
+        if not _is_report(place):
             raise TargetError(f"{path}: exists already and is no report; choose another name for --report")
-        Path(path).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        half = place.with_name(f".{place.name[:40]}.{os.getpid()}")
+        half.write_text(text, encoding="utf-8")
+        half.replace(place)
     except TargetError:
         raise
     except OSError as error:
         raise WriteError(f"{path}: the report cannot be written: {error.strerror}") from error
 
 
-def _is_report(path: str) -> bool:
+def _is_report(path: Path) -> bool:
     """Return whether a file is an earlier report, or not there, or empty: nothing else is ever replaced."""
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             start = file.read(20)
     except FileNotFoundError:
         return True

@@ -9,6 +9,7 @@ Nothing is ever removed but an OME-Zarr store that is to be replaced, and a part
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -57,14 +58,11 @@ class Target(AbstractContextManager["Target"]):
         Whether a store that has that name is replaced.
     restart
         Whether a partial store of an earlier run is thrown away.
-    flush
-        Whether the finished store is on the disk before it gets its name.
     """
 
     path: Path
     overwrite: bool = False
     restart: bool = False
-    flush: bool = False
     _file: TextIO | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -102,14 +100,12 @@ class Target(AbstractContextManager["Target"]):
         for place in (self.path, self.partial):
             if _is_or_holds(place, source):
                 raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
+        self._take_over()
         self._check_free()
 
     def _check_free(self) -> None:
         if not os.path.lexists(self.path):
             return
-        if (self.path / PLAN_FILE).is_file():  # a run was killed after the store got its name
-            with suppress(OSError):  # it is whole all the same
-                self._tidy(self.path)
         if not _is_store(self.path):
             raise TargetError(
                 f"{self.path}: exists already and is not an OME-Zarr store; choose another name"
@@ -161,6 +157,7 @@ class Target(AbstractContextManager["Target"]):
                 file.flush()
                 os.fsync(file.fileno())  # without it, nothing can be gone on with
                 flush_folder(self.partial)
+                flush_folder(self.path.parent)
         except OSError as error:
             self.close()
             if isinstance(error, ConversionError):
@@ -170,27 +167,24 @@ class Target(AbstractContextManager["Target"]):
             self.close()
         return taken_up
 
-    def finish(self) -> None:
-        """Give the whole store its final name, and only then remove what had it before.
+    def commit(self) -> None:
+        """Have the whole store on the disk, and give it its final name.
 
         Raises
         ------
         TargetError
             Something else has its name by now.
         WriteError
-            It cannot be renamed; the old output is in its place again. Or a leftover cannot be removed.
+            It cannot be renamed, and the old output is in its place again; or the disk reports an error.
         """
-        old = self._old()
+        old = self._old
         try:
             self._check_free()
-            if self.flush:
-                flush_folder(self.partial)
+            _flush_file_system(self.partial)
             if os.path.lexists(self.path):
-                _remove(old)
-                self.path.rename(old)
+                self._make_way(old)
             self.partial.rename(self.path)
-            if self.flush:
-                flush_folder(self.path.parent)
+            flush_folder(self.path.parent)
         except TargetError as error:
             raise TargetError(f"{error} (the finished store is {self.partial})") from error
         except OSError as error:
@@ -201,24 +195,47 @@ class Target(AbstractContextManager["Target"]):
         except BaseException:  # a signal between the two
             self._put_back(old)
             raise
-        finally:
-            self.close()
+
+    def _make_way(self, old: Path) -> None:
+        if os.path.lexists(old):
+            raise TargetError(f"{old}: is an old output that an interrupted run moved there; move it away")
+        self.path.rename(old)
+
+    def tidy(self) -> None:
+        """Remove the old output, and what only a partial store needs; the file by which it is known last.
+
+        Raises
+        ------
+        WriteError
+            Something cannot be removed; the next run into this output tries again.
+        """
         try:
-            self._tidy(self.path)
-            _remove(old)
+            for leftover in (self._old, self.path / JOURNAL_FOLDER, self.path / PLAN_FILE):
+                _remove(leftover)
         except OSError as error:
             raise WriteError(
                 f"{error.filename}: cannot be removed: {error.strerror}; "
                 f"the new store is whole, in {self.path}"
             ) from error
+        finally:
+            self.close()
 
+    @property
     def _old(self) -> Path:
-        """Return what the old output is called while the new one takes its place.
+        """What the old output is called while the new one takes its place.
 
         The same for every run into this output, so that one that goes on where another was killed finds it;
         short enough wherever the partial store's name is.
         """
         return self.path.with_name(f".{self.path.name[:40]}.replaced-{self._mark}")
+
+    def _take_over(self) -> None:
+        """Do what a run that was killed at its end had still to do, unless one is just there."""
+        with suppress(OSError):
+            if (self.path / PLAN_FILE).is_file() and _is_free(self.path / PLAN_FILE):
+                self.tidy()
+            if os.path.lexists(self._old) and _is_free(self.partial / PLAN_FILE):
+                self._put_back(self._old)
 
     def _put_back(self, old: Path) -> str:
         """Give the old output its name again; return where it is, for a message."""
@@ -231,8 +248,9 @@ class Target(AbstractContextManager["Target"]):
         return ", the old output is back in its place"
 
     def abandon(self) -> None:
-        """Remove the partial store, which this run began and no run can finish."""
+        """Remove the partial store, which no run can finish; the file by which it is known last."""
         try:
+            self._empty()
             _remove(self.partial)
         except OSError as error:
             raise WriteError(f"{self.partial}: cannot be removed: {error.strerror}") from error
@@ -305,17 +323,15 @@ class Target(AbstractContextManager["Target"]):
         if not self.restart and anything_finished(self.partial):
             raise TargetError(
                 f"{self.partial}: is the work of another conversion: {resume.differences(left, begun)}; "
-                "use --restart to throw it away, or do as before to go on with it"
+                "use --restart to throw it away"
             )
+        self._empty()
+
+    def _empty(self) -> None:
+        """Remove all of the partial store but its record, which then says nothing any more."""
         (self.partial / PLAN_FILE).write_bytes(b"")
         for name in _names(self.partial) - {PLAN_FILE}:
             _remove(self.partial / name)
-
-    @staticmethod
-    def _tidy(store: Path) -> None:
-        """Remove what only a partial store needs, the file by which it is known last."""
-        _remove(store / JOURNAL_FOLDER)
-        _remove(store / PLAN_FILE)
 
 
 def _record(text: str) -> dict[str, Any]:
@@ -382,8 +398,36 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+def _is_free(path: Path) -> bool:
+    """Return whether no run holds the lock on a plan file, which need not be there."""
+    try:
+        with path.open("rb") as file:
+            return _lock(file.fileno())
+    except FileNotFoundError:
+        return True
+
+
+def _flush_file_system(folder: Path) -> None:
+    """Wait until all that was written to a file system is on its disk, or over its network."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "syncfs"):
+        os.sync()
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if library.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    """Remove what may be there; another run may be removing it too."""
+    while os.path.lexists(path):
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except FileNotFoundError:
+            continue

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert import events, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
-from ngff_convert.model import Decided, Report
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
+from ngff_convert.write_plan import Decided, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -183,39 +183,64 @@ def convert(
     >>> report = convert("in.ims", "out.ome.zarr", Options(codec=Codec("zstd")))  # doctest: +SKIP
     """
     from ngff_convert.commit import Target
-    from ngff_convert.journal import Journal
 
     options = options or Options()
-    flush = options.fsync == "region"
+    path = os.fspath(source)
     story = _Story(observer)
-    with Target(Path(target), options.overwrite, options.restart, flush) as place:
-        place.check(os.fspath(source))
-        with open_with(os.fspath(source), options) as opened:
-            for folder in {os.path.dirname(path) for path in opened.paths}:  # noqa: PTH120 - may be many
+    with Target(Path(target), options.overwrite, options.restart) as place:
+        place.check(path)
+        before = os.stat(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH116 - never raise
+        with open_with(path, options) as opened:
+            for folder in {os.path.dirname(name) for name in opened.paths}:  # noqa: PTH120 - may be many
                 place.check(folder)
-            files = [resume.facts(path) for path in opened.paths]
-            now = resume.wanted(options, machine.resources())
-            first = resume.earlier(place.left(), now)  # what an earlier run had decides what is gone on with
-            planned = decide(opened, replace(options, **asdict(first)), name_of(source))
-            _tell(story, source, opened, planned, options)
-            begun = resume.begun(files, options, first, planned)
-            journal = Journal(str(place.partial), begun["digest"], flush)
-            again = place.begin(begun)
-            if again:
-                story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
-            decided = resume.fitted(planned, now)
+            files = [resume.facts(name) for name in opened.paths]
+            resume.check_as_opened(path, before, files)
+            work = _begin(place, path, opened, files, options, story)
             try:
-                windows = _write_pixels(place.partial, decided, journal, options, story, again=again)
+                windows = _write_pixels(place.partial, work, options, story)
             except OptionError:  # a value does not fit: going on with these options will never help
                 place.abandon()
                 raise
-            _write_metadata(place.partial, decided, windows, options, story)
-            _verify(place, os.fspath(source), decided, options, story)
+            _write_metadata(place.partial, work.decided, windows, options, story)
+            _verify(place, path, work.decided, len(opened.images), options, story)
             resume.check_unchanged(files)
-        place.finish()
-        report = story.report(place.path, decided, tuple(opened.missing))
-    story(events.Finished(report))
+        report = story.report(place, work.decided, tuple(opened.missing))
+        place.commit()
+        story(events.Finished(report))
+        place.tidy()
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is to be done, and whether an earlier run has begun it."""
+
+    decided: tuple[Decided, ...]
+    journal: Journal
+    again: bool
+
+
+def _begin(
+    place: Target,
+    source: str,
+    opened: Source,
+    files: Sequence[resume.FileFacts],
+    options: Options,
+    story: _Story,
+) -> _Work:
+    """Decide everything, and make the partial store or take up the one that is there."""
+    from ngff_convert.journal import Journal
+
+    now = resume.wanted(options, machine.resources())
+    first = resume.earlier(place.left(), now)  # regions are those of the earlier run, if there was one
+    planned = decide(opened, replace(options, **asdict(first)), name_of(source))
+    _tell(story, source, opened, planned, options)
+    begun = resume.begun(files, tuple(opened.missing), options, first, planned)
+    journal = Journal(str(place.partial), begun["digest"], options.fsync == "region")
+    again = place.begin(begun)
+    if again:
+        story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
+    return _Work(resume.fitted(planned, now), journal, again)
 
 
 class _Story:
@@ -246,17 +271,17 @@ class _Story:
             self._kept_bytes += done.read_bytes
             self._filled += done.filled
 
-    def report(self, path: Path, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
+    def report(self, place: Target, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
         from ngff_convert import store
 
         return Report(
-            target=str(path),
+            target=str(place.path),
             plans=tuple(d.plan for d in decided),
             folders=tuple(d.folder for d in decided),
             read_bytes=self._read_bytes,
             written_bytes=self._written_bytes,
             kept_bytes=self._kept_bytes,
-            stored_bytes=store.stored_bytes(path, decided),
+            stored_bytes=store.stored_bytes(place.partial, decided),
             seconds=time.monotonic() - self._started,
             warnings=tuple(self._notes),
             filled=(*missing, *self._filled),
@@ -266,7 +291,7 @@ class _Story:
 
 def _tell(
     observe: Observer,
-    source: str | os.PathLike[str],
+    source: str,
     opened: Source,
     decided: Sequence[Decided],
     options: Options,
@@ -300,18 +325,11 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     return list(dict.fromkeys(remarks))
 
 
-def _write_pixels(
-    partial: Path,
-    decided: Sequence[Decided],
-    journal: Journal,
-    options: Options,
-    story: _Story,
-    *,
-    again: bool,
-) -> list[tuple[Window, ...]]:
+def _write_pixels(partial: Path, work: _Work, options: Options, story: _Story) -> list[tuple[Window, ...]]:
     """Write all levels of all images but what is there already; return the display windows of each image."""
     from ngff_convert import display, store
 
+    decided, journal = work.decided, work.journal
     journal.create()
     finished: dict[tuple[int, int], list[tuple[events.RegionDone, bool]]] = {}
     for entry in journal.finished():
@@ -320,8 +338,8 @@ def _write_pixels(
     for number, item in enumerate(decided):
         with store.sink(partial, item, flush=journal.flush) as sink:
             sink.create(item.plan)
-            tasks = _tasks(number, item, sink, journal, fills=options.on_error == "fill", again=again)
-            kept = [_kept(task, finished.get((number, task.number), []), item.plan.workers) for task in tasks]
+            tasks = _tasks(number, item, sink, journal, fills=options.on_error == "fill", again=work.again)
+            kept = _kept(tasks, number, finished, item.plan.workers)
             kept_bytes = sum(done.read_bytes for regions in kept for done in regions.values())
             story(
                 events.ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, kept_bytes)
@@ -358,20 +376,44 @@ def _tasks(
 
 
 def _kept(
+    tasks: Sequence[PassTask],
+    number: int,
+    finished: Mapping[tuple[int, int], Sequence[tuple[events.RegionDone, bool]]],
+    workers: int,
+) -> list[dict[int, events.RegionDone]]:
+    """Return for each pass of an image the regions that need not be done again.
+
+    What was filled is read again where that is to end the conversion; and what was made of it in later
+    passes is made again.
+    """
+    kept: list[dict[int, events.RegionDone]] = []
+    stale = False
+    for task in tasks:
+        entries = [] if stale else finished.get((number, task.number), [])
+        kept.append(_good(task, entries, workers))
+        stale = stale or any(done.filled and kept[-1].get(done.region) != done for done, _ in entries)
+    return kept
+
+
+def _good(
     task: PassTask, entries: Sequence[tuple[events.RegionDone, bool]], workers: int
 ) -> dict[int, events.RegionDone]:
-    """Return the regions of a pass that need not be done again: flushed ones, and intact ones.
-
-    What was filled is read again where that is to end the conversion.
-    """
+    """Return the regions that were flushed, and those whose pixels have their checksum."""
     from ngff_convert import engine
 
-    def checked(entry: tuple[events.RegionDone, bool]) -> events.RegionDone | None:
-        done, flushed = entry
-        good = (task.fills or not done.filled) and (flushed or task.intact(done))
-        return done if good else None
+    there = [
+        (done, flushed)
+        for done, flushed in entries
+        if done.region < task.step.n_regions and (task.fills or not done.filled)
+    ]
+    good = {done.region: done for done, flushed in there if flushed and not done.filled}
+    # What was filled may have been read well by another run: then only its pixels can tell.
+    unsure = [done for done, _ in there if done.region not in good]
 
-    return {done.region: done for done in engine.run(checked, entries, workers) if done is not None}
+    def intact(done: events.RegionDone) -> events.RegionDone | None:
+        return done if task.intact(done) else None
+
+    return good | {done.region: done for done in engine.run(intact, unsure, workers) if done is not None}
 
 
 def _run(task: PassTask, item: Decided, kept: Mapping[int, events.RegionDone], observe: Observer) -> None:
@@ -386,7 +428,9 @@ def _run(task: PassTask, item: Decided, kept: Mapping[int, events.RegionDone], o
         observe(events.LevelDone(task.image, level, f"{item.folder}/{level}".lstrip("/")))
 
 
-def _verify(place: Target, source: str, decided: Sequence[Decided], options: Options, story: _Story) -> None:
+def _verify(
+    place: Target, source: str, decided: Sequence[Decided], n_images: int, options: Options, story: _Story
+) -> None:
     """Hold the store against its source, before it gets its name."""
     if options.verify == "none":
         return
@@ -398,6 +442,7 @@ def _verify(place: Target, source: str, decided: Sequence[Decided], options: Opt
         source=source,
         share=SHARES[options.verify],
         fills=options.on_error == "fill",
+        of_images=n_images,
         observe=story,
     )
     verification = replace(verification, store=str(place.path))
@@ -432,5 +477,5 @@ def _write_metadata(
         for line in noted:
             observe(events.Note(line))
     files = store.documents(decided, windows, xml)
-    store.write(partial, files, flush=options.fsync == "region")
+    store.write(partial, files)
     store.check(partial, decided, files)

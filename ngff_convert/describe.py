@@ -6,13 +6,16 @@ from dataclasses import asdict
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ngff_convert.errors import ReadError
 from ngff_convert.model import AXES
 from ngff_convert.units import SPACE_SYMBOLS
+from ngff_convert.write_plan import itemsize
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ngff_convert.model import Image, Level, Report, WritePlan
+    from ngff_convert.model import Image
+    from ngff_convert.write_plan import Level, Report, WritePlan
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -190,9 +193,11 @@ def level_words(level: Level) -> str:
 def report_lines(report: Report) -> Iterator[str]:
     """Yield what a conversion made, as a tree of the store."""
     rate = report.read_bytes / max(report.seconds, 1e-9)
+    pixels = sum(prod(level.shape) * itemsize(plan.dtype) for plan in report.plans for level in plan.levels)
+    kept = f"; {size(report.kept_bytes)} had been read before" if report.kept_bytes else ""
     yield (
-        f"{report.target}  {size(report.stored_bytes[''])} stored of {size(report.written_bytes)} in "
-        f"{report.seconds:.1f} s ({size(rate)}/s)"
+        f"{report.target}  {size(report.stored_bytes[''])} stored of {size(pixels)} in "
+        f"{report.seconds:.1f} s ({size(rate)}/s){kept}"
     )
     paths = [path for path in report.stored_bytes if path]
     levels = [level for plan in report.plans for level in plan.levels]
@@ -204,6 +209,7 @@ def report_lines(report: Report) -> Iterator[str]:
 def report_json(report: Report) -> dict[str, Any]:
     """Return what a conversion made as JSON-ready data."""
     return {
+        "exit_code": ReadError.exit_code if report.filled else 0,
         "target": report.target,
         "seconds": round(report.seconds, 3),
         "read_bytes": report.read_bytes,

@@ -19,6 +19,18 @@ A message is one line: what was found, where, and what to do about it.
 from typing import ClassVar
 
 
+def first_line(error: BaseException) -> str:
+    """Return what an error says without what tensorstore adds to it: where in its own source it says so.
+
+    Examples
+    --------
+    >>> first_line(ValueError("no such codec [source locations='a.cc:1']")), first_line(KeyError())
+    ('no such codec', 'KeyError')
+    """
+    said = (str(error).strip().splitlines() or [""])[0]
+    return said.partition(" [source locations")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
+
+
 class ConversionError(Exception):
     """A failure with a known cause; `exit_code` is what the command ends with."""
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from ngff_convert.model import Report, WritePlan
     from ngff_convert.verification import Progress, Verification
+    from ngff_convert.write_plan import Report, WritePlan
 
 
 @dataclass(frozen=True, slots=True)

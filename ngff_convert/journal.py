@@ -80,12 +80,14 @@ class Journal:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
+                new = os.fstat(descriptor).st_size == 0
                 # The line break comes first: what an earlier call could not finish is a line of its own.
                 data = f"\n{line}".encode()
                 if os.write(descriptor, data) != len(data):
                     raise OSError(0, "only a part was written; is the disk full?")
                 if self.flush:
                     os.fsync(descriptor)
+                if self.flush and new:
                     flush_folder(self.path)
             finally:
                 os.close(descriptor)
@@ -139,9 +141,12 @@ def _entry(line: bytes, digest: str) -> tuple[RegionDone, bool] | None:
             return None
         flushed = record.pop("flushed") is True
         levels, filled = tuple(record.pop("levels")), tuple(record.pop("filled"))
-        return RegionDone(**record, levels=levels, filled=filled), flushed
+        done = RegionDone(**record, levels=levels, filled=filled)
     except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not of this program
         return None
+    numbers = (*record.values(), *levels)
+    whole = all(type(number) is int and number >= 0 for number in numbers)
+    return (done, flushed) if whole and all(isinstance(line, str) for line in filled) else None
 
 
 def _error(path: Path, error: OSError) -> WriteError:

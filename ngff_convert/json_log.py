@@ -17,9 +17,10 @@ level
 warning
     `message`: something to know although the conversion goes on.
 done
-    The output has its name: everything `describe.report_json` has.
+    The output has its name: everything `describe.report_json` has; `exit_code` is 3 where some of it is
+    filled, and an `error` follows.
 error
-    The conversion has failed: `exit_code` and `message`.
+    It has failed, or the output is not whole: `exit_code` and `message`. Nothing follows.
 """
 
 from __future__ import annotations

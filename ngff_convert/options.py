@@ -10,9 +10,10 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ngff_convert.errors import OptionError
-from ngff_convert.model import AXES, DTYPES, Codec, Triple
+from ngff_convert.model import AXES, Triple
 from ngff_convert.readers.contract import Reading
 from ngff_convert.units import space_unit
+from ngff_convert.write_plan import DTYPES, Codec
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -6,6 +6,7 @@ region, so it can run anywhere, in any order, and again; when all are stored, th
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.journal import Journal
-    from ngff_convert.model import Box, Pass, PixelArray
+    from ngff_convert.model import Box, PixelArray
     from ngff_convert.sink import Sink
+    from ngff_convert.write_plan import Pass
 
 CAST_VOXELS = 2**18
 """So many voxels are cast at a time, to keep what is needed besides the block small."""
@@ -83,21 +85,19 @@ class PassTask:
         block, filled = self._read(box)
         read_bytes = block.nbytes
         done: tuple[int, ...] = (1,) * len(box.start)
-        writes = []
         written_bytes = crc32 = 0
-        for level, factor in zip(step.write_levels, step.factors, strict=True):
-            ratio = tuple(f // d for f, d in zip(factor, done, strict=True))
-            if max(ratio) > 1:
-                block = shrink(block, ratio, self.method)
-            done = factor
-            if self.again:
-                self.sink.erase(level, step.box_at(box, factor))
-            # Encoding and writing go on in other threads while the next level is made here.
-            writes.append(self.sink.write(level, step.box_at(box, factor), block))
-            written_bytes += block.nbytes
-            crc32 = checksum(block, crc32)
-        for write in writes:
-            write.finish()
+        with ExitStack() as writes:  # at its end all are waited for, also where one failed
+            for level, factor in zip(step.write_levels, step.factors, strict=True):
+                ratio = tuple(f // d for f, d in zip(factor, done, strict=True))
+                if max(ratio) > 1:
+                    block = shrink(block, ratio, self.method)
+                done = factor
+                if self.again:
+                    self.sink.erase(level, step.box_at(box, factor))
+                # Encoding and writing go on in other threads while the next level is made here.
+                writes.callback(self.sink.write(level, step.box_at(box, factor), block).finish)
+                written_bytes += block.nbytes
+                crc32 = checksum(block, crc32)
         levels = (step.write_levels[0], step.write_levels[-1])
         finished = RegionDone(
             self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled

@@ -21,7 +21,7 @@ from ngff_convert.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ngff_convert.model import Decided, WritePlan
+    from ngff_convert.write_plan import Decided, WritePlan
 
 Begun: TypeAlias = dict[str, Any]
 """JSON-ready: `version`, `source`, `options`, `resources`, `images`, and the `digest` of what is written."""
@@ -35,7 +35,7 @@ MAX_NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What tells that a file is still the same one; where it lies may change.
+    """What tells that a file is still the same one; its folder may be another.
 
     Attributes
     ----------
@@ -73,6 +73,19 @@ def facts(path: str) -> FileFacts:
     return FileFacts(path, status.st_size, status.st_mtime_ns, sha256(head + tail).hexdigest())
 
 
+def check_as_opened(path: str, before: os.stat_result | None, source: Sequence[FileFacts]) -> None:
+    """Refuse a file that was changed between its opening and the look at it.
+
+    Raises
+    ------
+    ReadError
+        It was.
+    """
+    now = next((file for file in source if file.path == path), None)
+    if before and now and (before.st_size, before.st_mtime_ns) != (now.size, now.mtime_ns):
+        raise ReadError(f"{path}: was changed while it was opened; wait until it is written")
+
+
 def check_unchanged(source: Sequence[FileFacts]) -> None:
     """Refuse pixels of which some may be from before a change, and some from after it.
 
@@ -96,12 +109,27 @@ def check_unchanged(source: Sequence[FileFacts]) -> None:
 
 
 def begun(
-    source: Sequence[FileFacts], options: Options, resources: Resources, decided: Sequence[Decided]
+    source: Sequence[FileFacts],
+    missing: Sequence[str],
+    options: Options,
+    resources: Resources,
+    decided: Sequence[Decided],
 ) -> Begun:
-    """Return the record of a conversion."""
+    """Return the record of a conversion.
+
+    Parameters
+    ----------
+    source, missing
+        The files of the input, and what should be there and is not.
+    options
+        What the user chose.
+    resources, decided
+        What the regions were planned for, and the plans.
+    """
     record = {
         "version": __version__,
         "source": [asdict(file) for file in source],
+        "missing": list(missing),
         "options": _lasting(options),
         "resources": asdict(resources),
         "images": [_described(item) for item in decided],
@@ -128,13 +156,22 @@ def _lasting(options: Options) -> dict[str, Any]:
 
 
 def _digest(record: Begun, decided: Sequence[Decided]) -> str:
-    """Name what is written; options, and the program's version, matter only as far as they change that."""
+    """Name what is written; workers, memory and the program's version matter only as far as they change that.
+
+    Every other option counts: a partial store is begun anew rather than gone on with where it may differ.
+    """
     decisive = [
-        [[file["size"], file["mtime_ns"], file["ends"]] for file in record["source"]],
+        [[_name(file), file["size"], file["mtime_ns"], file["ends"]] for file in record["source"]],
         [{**image, "plan": item.plan.digest} for image, item in zip(record["images"], decided, strict=True)],
-        [record["options"][name] for name in ("ome_xml", "original_metadata")],
+        record["missing"],
+        record["options"],
     ]
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _name(file: Mapping[str, Any]) -> str:
+    """Return the name of a file, which may tell what it is a part of."""
+    return str(os.path.basename(file["path"]))  # noqa: PTH119 - may be 100,000 files
 
 
 def wanted(options: Options, machine: Resources) -> Resources:
@@ -180,6 +217,7 @@ def differences(before: Mapping[str, Any], now: Begun) -> str:
             *_different_files(before["source"], now["source"]),
             *_different_options(before["options"], now["options"]),
             *_different_names(before["images"], now["images"]),
+            *([] if before["missing"] == now["missing"] else ["what of the input is missing"]),
         ]
         if not found and before["version"] != now["version"]:
             found = [f"ngff-convert {before['version']} planned it otherwise than {now['version']} does"]
@@ -194,12 +232,14 @@ def _different_files(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[
         return [f"the input is {len(now)} files, was {len(before)}"]
     found = []
     for old, new in zip(before, now, strict=True):
-        if old["size"] != new["size"]:
+        if _name(old) != _name(new):
+            found.append(f"{new['path']} was called {_name(old)}")
+        elif old["size"] != new["size"]:
             found.append(f"{new['path']} has {new['size']} bytes, had {old['size']}")
         elif old["ends"] != new["ends"]:
             found.append(f"{new['path']} has another content")
         elif old["mtime_ns"] != new["mtime_ns"]:
-            found.append(f"{new['path']} was changed or copied meanwhile")
+            found.append(f"{new['path']} was changed meanwhile, or copied without its time (cp -p keeps it)")
     return found
 
 
@@ -227,4 +267,6 @@ def _words(name: str) -> str:
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - JSON of any kind
-    return "not given" if value is None else json.dumps(value).replace("null", "")
+    if isinstance(value, dict):  # a codec
+        return " ".join(f"{key} {part}" for key, part in value.items() if part is not None)
+    return "not given" if value is None else json.dumps(value)

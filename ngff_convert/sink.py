@@ -7,7 +7,7 @@ cache is kept.
 
 from __future__ import annotations
 
-from contextlib import suppress
+import json
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorstore as ts
 
-from ngff_convert.errors import VerificationError, WriteError
+from ngff_convert.errors import VerificationError, WriteError, first_line
 from ngff_convert.model import AXES
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, Codec, Level, WritePlan
+    from ngff_convert.model import Box
+    from ngff_convert.write_plan import Codec, Level, WritePlan
 
 _BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "bitshuffle")}
 
@@ -82,7 +83,7 @@ class Sink:
         for number, level in enumerate(plan.levels):
             metadata = _zarr_metadata(level, plan)
             try:
-                _remove_hollow(Path(self.root, str(number), name))
+                _remove_unfinished(Path(self.root, str(number), name))
                 _open(self, number, metadata=metadata, create=True, open=True).result()
             except (ValueError, OSError) as error:
                 raise _write_error(f"{self.root}/{number}", error) from error
@@ -142,7 +143,7 @@ class Sink:
             try:
                 array = _array(self, number)
             except (ValueError, OSError) as error:
-                raise VerificationError(f"{where}: cannot be opened: {_first_line(error)}") from error
+                raise VerificationError(f"{where}: cannot be opened: {first_line(error)}") from error
             found = (tuple(array.shape), array.dtype.name, tuple(array.chunk_layout.read_chunk.shape))
             wanted = (self._stored(level.shape), plan.dtype, self._stored(level.chunks))
             if found != wanted:
@@ -162,22 +163,18 @@ class Sink:
         return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
 
 
-def _remove_hollow(path: Path) -> None:
-    """Remove a file of which a power cut left no more than its name, or its length."""
-    with suppress(FileNotFoundError):
-        if not path.read_bytes().strip(b"\0"):
-            path.unlink()
+def _remove_unfinished(path: Path) -> None:
+    """Remove the metadata of an array of which a power cut left a part, or no more than the name."""
+    try:
+        json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return
+    except ValueError:
+        path.unlink()
 
 
 def _write_error(where: str, error: Exception) -> WriteError:
-    return WriteError(
-        f"{where}: cannot write: {_first_line(error)}; mend that and run the same command again"
-    )
-
-
-def _first_line(error: Exception) -> str:
-    """Return what tensorstore says without its notes on where in its source it says so."""
-    return str(error).splitlines()[0].partition(" [")[0]
+    return WriteError(f"{where}: cannot write: {first_line(error)}; mend that and run the same command again")
 
 
 def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types

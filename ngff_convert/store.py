@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from ngff_convert import ngff
 from ngff_convert.errors import VerificationError, WriteError
-from ngff_convert.journal import flush_folder
 from ngff_convert.sink import Sink
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.display import Window
-    from ngff_convert.model import Decided
     from ngff_convert.ngff import Attributes
+    from ngff_convert.write_plan import Decided
+
+
+UNFINISHED = ".ngff-convert"
+"""What only a partial store has begins with this."""
 
 
 def sink(folder: Path, item: Decided, *, flush: bool = False) -> Sink:
@@ -50,7 +53,14 @@ def documents(
         found |= _group("OME/", version, ngff.ome_group_attributes(version, folders))
     for item, limits in zip(decided, windows, strict=True):
         prefix = f"{item.folder}/" if item.folder else ""
-        attributes = ngff.image_attributes(item.image, item.plan, limits, number=item.number, crop=item.crop)
+        attributes = ngff.image_attributes(
+            item.image,
+            item.plan,
+            limits,
+            number=item.number,
+            crop=item.crop,
+            chosen=[one.number for one in decided],
+        )
         found |= _group(prefix, version, attributes)
     if folders:
         found |= _group("", version, ngff.collection_attributes(version))
@@ -64,10 +74,8 @@ def _group(prefix: str, version: str, attributes: Attributes) -> dict[str, str]:
     }
 
 
-def write(store: Path, files: dict[str, str], *, flush: bool = False) -> None:
+def write(store: Path, files: dict[str, str]) -> None:
     """Write the files of `documents`; what an earlier, interrupted run left of ``OME`` goes.
-
-    With `flush` they are on the disk then.
 
     Raises
     ------
@@ -81,13 +89,7 @@ def write(store: Path, files: dict[str, str], *, flush: bool = False) -> None:
         for name, content in files.items():
             path = store / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("w", encoding="utf-8", newline="") as file:
-                file.write(content)
-                if flush:
-                    file.flush()
-                    os.fsync(file.fileno())
-            if flush:
-                flush_folder(path.parent)
+            path.write_text(content, encoding="utf-8", newline="")
     except OSError as error:
         raise WriteError(
             f"{path}: cannot be written: {error.strerror}; mend that and run the same command again"
@@ -123,5 +125,5 @@ def _bytes(folder: Path, but: frozenset[str]) -> int:
         return sum(
             _bytes(Path(entry), but) if entry.is_dir() else entry.stat().st_size
             for entry in entries
-            if entry.path not in but
+            if entry.path not in but and not entry.name.startswith(UNFINISHED)
         )

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 def begun(digest: str) -> Begun:
     """Return a record of a conversion."""
     options = {**{field.name: None for field in fields(Options)}, "name": digest}
-    return {"digest": digest, "version": "1", "source": [], "options": options, "images": []}
+    return {"digest": digest, "version": "1", "source": [], "missing": [], "options": options, "images": []}
+
+
+def finish(target: Target) -> None:
+    target.commit()
+    target.tidy()
 
 
 def finish_a_region(target: Target, digest: str) -> None:
@@ -51,7 +56,7 @@ def test_the_output_appears_only_at_the_end(tmp_path: Path, source: str) -> None
     assert json.loads((target.partial / PLAN_FILE).read_text())["digest"] == "one"
     (target.partial / "zarr.json").write_text("{}")
     assert not target.path.exists()
-    target.finish()
+    finish(target)
     assert names(target.path) == ["zarr.json"]
     assert names(target.path.parent) == ["out.ome.zarr"]
 
@@ -67,7 +72,7 @@ def replace(target: Target, source: str) -> None:
     with target:
         target.begin(begun("one"))
         (target.partial / "new").write_text("new")
-        target.finish()
+        finish(target)
 
 
 def test_an_existing_output_is_refused_and_untouched(tmp_path: Path, source: str) -> None:
@@ -97,7 +102,7 @@ def test_overwrite_keeps_the_old_output_until_the_new_one_is_whole(
     target.begin(begun("one"))
     (target.partial / "new").write_text("new")
     assert names(target.path) == [marker]
-    target.finish()
+    finish(target)
     assert names(target.path) == ["new"]
     assert names(tmp_path) == ["in.ims", "out"]
 
@@ -150,7 +155,7 @@ def test_what_appears_during_the_conversion_is_not_replaced(tmp_path: Path, sour
         target.begin(begun("one"))
         (tmp_path / "out").write_text("mine")
         with pytest.raises(TargetError, match=r"is not an OME-Zarr.*the finished store is .*out\.partial"):
-            target.finish()
+            finish(target)
     assert (tmp_path / "out").read_text() == "mine"
     assert names(target.partial) == [PLAN_FILE]
 
@@ -322,17 +327,116 @@ def test_a_run_killed_after_the_store_got_its_name_leaves_a_whole_store(tmp_path
     assert names(tmp_path / "out") == ["zarr.json"]
 
 
-def test_a_run_killed_between_the_last_renames_leaves_nothing_behind(tmp_path: Path, source: str) -> None:
-    store(tmp_path / "out")
-    with Target(tmp_path / "out", overwrite=True) as target:
+def test_what_has_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(
+        commit, "_flush_file_system", lambda p: flushed.append((p, (tmp_path / "out").exists()))
+    )
+    with Target(tmp_path / "out") as target:
         target.begin(begun("one"))
+        finish(target)
+    assert flushed == [(tmp_path / "out.partial", False)]
+
+
+def between_the_last_renames(folder: Path) -> Target:
+    """Be killed when the old output has made way, and the new one has not its name yet."""
+    store(folder / "out")
+    with Target(folder / "out", overwrite=True) as target:
+        target.begin(begun("one"))
+        finish_a_region(target, "one")
         (target.partial / "new").write_text("new")
-        target.path.rename(target._old())
+        target.path.rename(target._old)
+    return target
+
+
+def test_a_run_killed_between_the_last_renames_leaves_nothing_behind(tmp_path: Path, source: str) -> None:
+    between_the_last_renames(tmp_path)
     with Target(tmp_path / "out", overwrite=True) as target:
+        target.check(source)
         assert target.begin(begun("one"))
-        target.finish()
+        finish(target)
     assert names(tmp_path / "out") == ["new"]
     assert names(tmp_path) == ["in.ims", "out"]
+
+
+def test_after_a_kill_between_the_last_renames_the_old_output_is_back(tmp_path: Path, source: str) -> None:
+    between_the_last_renames(tmp_path)
+    with pytest.raises(TargetError, match="exists already; use --overwrite"):
+        Target(tmp_path / "out", restart=True).check(source)
+    assert names(tmp_path / "out") == ["zarr.json"]
+    assert names(tmp_path) == ["in.ims", "out", "out.partial"]
+
+
+def test_an_old_output_is_not_put_back_under_a_run_that_is_just_replacing_it(
+    tmp_path: Path, source: str
+) -> None:
+    between_the_last_renames(tmp_path)
+    with Target(tmp_path / "out", overwrite=True) as first:
+        assert first.begin(begun("one"))
+        Target(tmp_path / "out", overwrite=True).check(source)
+        finish(first)
+    assert names(tmp_path / "out") == ["new"]
+
+
+def test_an_old_output_that_nobody_put_back_is_not_lost(tmp_path: Path) -> None:
+    between_the_last_renames(tmp_path)
+    store(tmp_path / "out")
+    with Target(tmp_path / "out", overwrite=True) as target:
+        assert target.begin(begun("one"))
+        with pytest.raises(TargetError, match="is an old output that an interrupted run moved there"):
+            target.commit()
+    assert names(target._old) == ["zarr.json"]
+
+
+def test_a_run_killed_while_it_tidied_is_tidied_after(tmp_path: Path, source: str) -> None:
+    between_the_last_renames(tmp_path)
+    (tmp_path / "out.partial").rename(tmp_path / "out")
+    with pytest.raises(TargetError, match="exists already"):
+        Target(tmp_path / "out").check(source)
+    assert names(tmp_path / "out") == ["new"]
+    assert names(tmp_path) == ["in.ims", "out"]
+
+
+def test_two_runs_that_tidy_the_same_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    rmtree = shutil.rmtree
+
+    def gone_before(path: Path) -> None:
+        rmtree(path)
+        rmtree(path)
+
+    with Target(tmp_path / "out") as target:
+        target.begin(begun("one"))
+        finish_a_region(target, "one")
+        target.commit()
+        monkeypatch.setattr(shutil, "rmtree", gone_before)
+        target.tidy()
+    assert names(tmp_path / "out") == []
+
+
+def test_a_kill_while_a_partial_store_is_abandoned_leaves_one_that_can_be_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def killed(path: Path) -> None:
+        removed.append(path.name)
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with Target(tmp_path / "out", restart=True) as target:
+            target.begin(begun("one"))
+            finish_a_region(target, "one")
+            with monkeypatch.context() as patch:
+                patch.setattr(commit, "_remove", killed)
+                with pytest.raises(KeyboardInterrupt):
+                    target.abandon()
+    assert PLAN_FILE not in removed
+    with Target(tmp_path / "out", restart=True) as target:
+        assert not target.begin(begun("two"))
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -423,7 +527,7 @@ def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
 
     def finished_just_before(handle: int) -> bool:
         monkeypatch.setattr(commit, "_lock", lock)
-        first.finish()
+        finish(first)
         return lock(handle)
 
     with first, second:
@@ -441,7 +545,7 @@ def test_without_locks_there_is_none(tmp_path: Path, source: str, monkeypatch: p
     first, second = (Target(tmp_path / "out", overwrite=False) for _ in range(2))
     assert not first.begin(begun("one"))
     assert second.begin(begun("one"))
-    first.finish()
+    finish(first)
     assert names(tmp_path / "out") == []
 
 

@@ -677,7 +677,7 @@ def test_the_output_may_be_within_the_folder_and_is_not_taken_up(tmp_path: Path)
         convert(tmp_path, tmp_path, Options(overwrite=True))
 
 
-def interrupted(source: Path, target: Path) -> None:
+def interrupted(source: Path, target: Path, options: Options | None = None) -> None:
     """Begin a conversion, and leave it when its first pixels are written."""
 
     def stop(event: object) -> None:
@@ -685,7 +685,7 @@ def interrupted(source: Path, target: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(source, target, observer=stop)
+        convert(source, target, options, stop)
     assert (target.with_name(f"{target.name}.partial") / PLAN_FILE).is_file()
 
 
@@ -714,8 +714,8 @@ def test_a_changed_member_makes_another_conversion(tmp_path: Path, change: str) 
 def test_an_input_that_is_reached_through_a_link_is_the_same(tmp_path: Path) -> None:
     write_planes(tmp_path / "in")
     (tmp_path / "link").symlink_to("in")
-    interrupted(tmp_path / "in", tmp_path / "out")
-    report = convert(tmp_path / "link", tmp_path / "out", Options(name="in"))
+    interrupted(tmp_path / "in", tmp_path / "out", Options(name="cells"))
+    report = convert(tmp_path / "link", tmp_path / "out", Options(name="cells"))
     assert any("an unfinished conversion is taken up" in line for line in report.warnings)
 
 

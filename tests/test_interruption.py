@@ -18,8 +18,10 @@ import h5py
 import numpy as np
 import pytest
 
+import ngff_convert
 from ngff_convert import Options, convert, machine, sink
-from ngff_convert.errors import ReadError, TargetError
+from ngff_convert.convert import decide
+from ngff_convert.errors import ReadError, TargetError, WriteError
 from ngff_convert.events import Event, ImageStarted, RegionDone
 from ngff_convert.journal import JOURNAL_FOLDER, Journal
 from ngff_convert.plan import Resources
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from ngff_convert.model import Box
 
 SHAPE = (2, 2, 16, 200, 200)
-# Chunks of this size, and little memory, make 32 regions in two passes.
+# Chunks of this size, and little memory, make hundreds of regions in several passes.
 SMALL = Options(chunks=(8, 32, 32), memory=10_000_000, workers=2, min_size=16)
 
 
@@ -77,6 +79,15 @@ def interrupted(source: Path, target: Path, options: Options = SMALL, after: int
     return target.with_name("out.partial")
 
 
+def in_pass(source: Path, number: int) -> int:
+    """Return after how many regions a pass has begun, and not ended."""
+    with ngff_convert.open(source) as opened:
+        (item,) = decide(opened, SMALL, "in")
+    counts = [step.n_regions for step in item.plan.passes]
+    assert counts[number] > 6
+    return sum(counts[:number]) + 4
+
+
 class Watch:
     """An observer that keeps events, and counts the voxels read of the source."""
 
@@ -99,15 +110,16 @@ class Watch:
 
 
 @pytest.mark.parametrize("fsync", ["none", "region"])
-@pytest.mark.parametrize("after", [1, 12, 33])
+@pytest.mark.parametrize("passes", [0, 1, 2])
 def test_finished_regions_are_not_read_again_and_the_store_is_the_same(
     source: Path,
     tmp_path: Path,
     whole: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
-    after: int,
+    passes: int,
     fsync: str,
 ) -> None:
+    after = in_pass(source, passes)
     options = replace(SMALL, fsync=fsync)
     partial = interrupted(source, tmp_path / "out", options, after)
     lines = (partial / JOURNAL_FOLDER).glob("*.jsonl")
@@ -117,6 +129,7 @@ def test_finished_regions_are_not_read_again_and_the_store_is_the_same(
     report = convert(source, tmp_path / "out", options, watch)
     n_regions = sum(step.n_regions for step in report.plans[0].passes)
     assert len(watch.regions()) == n_regions - journalled
+    assert min(step for _, step, _ in watch.regions()) == passes
     first = {region for _, step, region in watch.regions() if step == 0}
     assert watch.voxels == sum(np.prod(report.plans[0].passes[0].box(region).shape) for region in first)
     (started,) = (event for event in watch.events if isinstance(event, ImageStarted))
@@ -149,8 +162,8 @@ def test_another_machine_goes_on_with_the_regions_of_the_first(
 # -- what the disk has lost --------------------------------------------------------------------------------
 
 
-def chunk_files(partial: Path) -> list[Path]:
-    return sorted(path for path in partial.glob("0/c/**/*") if path.is_file())
+def chunk_files(partial: Path, level: int) -> list[Path]:
+    return sorted(path for path in partial.glob(f"{level}/c/**/*") if path.is_file())
 
 
 def test_an_array_of_which_only_the_name_is_left_is_described_again(
@@ -162,13 +175,23 @@ def test_an_array_of_which_only_the_name_is_left_is_described_again(
     assert tree(tmp_path / "out") == whole
 
 
+@pytest.mark.parametrize("passes", [0, 1, 2])
 @pytest.mark.parametrize("loss", ["gone", "empty", "zeros", "another value"])
 def test_what_a_power_cut_took_is_done_again(
-    source: Path, tmp_path: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch, loss: str
+    source: Path,
+    tmp_path: Path,
+    whole: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    loss: str,
+    passes: int,
 ) -> None:
     """Without flushing, a finished region is believed in only if its pixels have their checksum."""
-    partial = interrupted(source, tmp_path / "out")
-    lost = random.Random(0).choice(chunk_files(partial))
+    partial = interrupted(source, tmp_path / "out", after=in_pass(source, passes))
+    with ngff_convert.open(source) as opened:
+        (item,) = decide(opened, SMALL, "in")
+    level = item.plan.passes[passes].write_levels[0]
+    files = chunk_files(partial, level)
+    lost = random.Random(0).choice(files)
     content = lost.read_bytes()
     match loss:
         case "gone":
@@ -178,11 +201,11 @@ def test_what_a_power_cut_took_is_done_again(
         case "zeros":
             lost.write_bytes(bytes(len(content)))
         case "another value":
-            lost.write_bytes(chunk_files(partial)[-1].read_bytes())
+            lost.write_bytes(next(f for f in files if f.read_bytes() != content).read_bytes())
     watch = Watch(monkeypatch)
     report = convert(source, tmp_path / "out", SMALL, watch)
-    n_regions = sum(step.n_regions for step in report.plans[0].passes)
-    assert n_regions - len(watch.regions()) < 13 + 2
+    assert report.kept_bytes > 0
+    assert passes in {step for _, step, _ in watch.regions()}
     assert tree(tmp_path / "out") == whole
 
 
@@ -238,15 +261,11 @@ def test_fsync_reaches_the_sink(source: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(os, "fsync", counted)
     convert(source, tmp_path / "out", SMALL)
     assert seen == {False}
-    assert synced == [f"{tmp_path}/out.partial/.ngff-convert-plan.json", f"{tmp_path}/out.partial"]
+    assert not [path for path in synced if "journal" in path]
     seen.clear()
     convert(source, tmp_path / "out", replace(SMALL, fsync="region", overwrite=True))
     assert True in seen
-    partial = f"{tmp_path}/out.partial"
-    for path in (".ngff-convert-plan.json", "zarr.json", "OME/METADATA.ome.xml", "OME/zarr.json", "OME"):
-        assert f"{partial}/{path}" in synced
-    assert {partial, str(tmp_path)} <= set(synced)
-    assert synced[-1] == str(tmp_path), "the new name last"
+    assert [path for path in synced if path.endswith(".jsonl")]
 
 
 # -- what is not gone on with ------------------------------------------------------------------------------
@@ -274,7 +293,7 @@ def test_a_source_that_changes_while_it_is_read_makes_no_output(source: Path, tm
     with pytest.raises(ReadError, match=r"in\.ims: was changed while it was read.*--restart"):
         convert(path, tmp_path / "out", SMALL, touch)
     assert not (tmp_path / "out").exists()
-    with pytest.raises(TargetError, match="was changed or copied meanwhile; use --restart"):
+    with pytest.raises(TargetError, match=r"was changed meanwhile, or copied .*; use --restart"):
         convert(path, tmp_path / "out", SMALL)
     convert(path, tmp_path / "out", replace(SMALL, restart=True))
 
@@ -318,11 +337,75 @@ def test_what_was_filled_is_told_after_an_interruption_too_and_is_not_believed_w
 ) -> None:
     path = damaged(source, tmp_path)
     filling = replace(SMALL, on_error="fill")
-    interrupted(path, tmp_path / "out", filling, after=33)  # in the last pass
+    interrupted(path, tmp_path / "out", filling, after=in_pass(path, 2))
     with pytest.raises(ReadError, match="chunk"):
         convert(path, tmp_path / "out", SMALL)
     report = convert(path, tmp_path / "out", filling)
     assert len(report.filled) == 1
+
+
+@pytest.mark.parametrize("fsync", ["none", "region"])
+@pytest.mark.parametrize("then", ["stop", "fill"])
+def test_nothing_of_what_was_filled_stays_where_the_source_is_whole_again(
+    source: Path, tmp_path: Path, whole: dict[str, str], fsync: str, then: str
+) -> None:
+    """Lower levels that were made of the zeros go too; with filling, what is kept is told."""
+    path = damaged(source, tmp_path)
+    os.utime(path, ns=(1, source.stat().st_mtime_ns))
+    filling = replace(SMALL, on_error="fill", fsync=fsync)
+    interrupted(path, tmp_path / "out", filling, after=in_pass(path, 2))
+    shutil.copy2(source, path)
+    report = convert(path, tmp_path / "out", replace(SMALL, on_error=then, fsync=fsync))
+    if then == "stop":
+        assert report.filled == ()
+        assert tree(tmp_path / "out") == whole
+    else:
+        assert len(report.filled) == 1
+
+
+def test_what_is_stale_stays_so_over_another_interruption(
+    source: Path, tmp_path: Path, whole: dict[str, str]
+) -> None:
+    path = damaged(source, tmp_path)
+    os.utime(path, ns=(1, source.stat().st_mtime_ns))
+    filling = replace(SMALL, on_error="fill", fsync="region")
+    interrupted(path, tmp_path / "out", filling, after=in_pass(path, 3))
+    shutil.copy2(source, path)
+    interrupted(path, tmp_path / "out", replace(SMALL, fsync="region"), after=1)
+    for options in (filling, SMALL):
+        shutil.copytree(tmp_path / "out.partial", tmp_path / "copy.partial")
+        report = convert(path, tmp_path / "copy", options)
+        assert report.filled == ()
+        assert tree(tmp_path / "copy") == whole
+        shutil.rmtree(tmp_path / "copy")
+
+
+def test_chunks_of_a_region_that_failed_are_not_written_after_the_run_ended(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = sink.PendingWrite.finish
+    ended: list[str] = []
+
+    def slow(write: sink.PendingWrite) -> None:
+        finish(write)
+        ended.append(write._where)
+        if len(ended) == 1:
+            raise WriteError("no space left")
+
+    monkeypatch.setattr(sink.PendingWrite, "finish", slow)
+    started: list[str] = []
+    write = sink.Sink.write
+
+    def counted(place: sink.Sink, level: int, box: Box, block: Any) -> sink.PendingWrite:
+        pending = write(place, level, box, block)
+        started.append(pending._where)
+        return pending
+
+    monkeypatch.setattr(sink.Sink, "write", counted)
+    with pytest.raises(WriteError, match="no space left"):
+        convert(source, tmp_path / "out", replace(SMALL, chunks=(8, 16, 16), workers=1))
+    assert sorted(started) == sorted(ended)
+    assert len(started) > 1
 
 
 # -- processes that are really killed ----------------------------------------------------------------------

@@ -23,10 +23,11 @@ LAYERS = [
     {"convert"},
     {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare"},
     {"engine", "ngff", "omexml", "region", "resume"},
-    {"sink", "stored", "downsample", "plan", "fill", "journal", "omexml_source"},
-    {"pyramid", "options", "validation"},
+    {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
+    {"pyramid", "chunking", "options", "validation"},
     {"events", "readers"},
     {"verification"},
+    {"write_plan"},
     {"model"},
     {"units", "errors", "version", "ome_schema"},
 ]

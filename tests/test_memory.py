@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
-from peaks import assert_within, needs_proc
+from peaks import INTERPRETER_BYTES, MIB, assert_within, needs_proc, peak_bytes
 
 from ngff_convert import plan
 from ngff_convert.cli import main
@@ -64,6 +64,28 @@ def test_the_budget_is_kept_with_tiff(
 ) -> None:
     tifffile.imwrite(tmp_path / "in.tif", noise(*shape), **{"photometric": "minisblack", **settings})
     assert_within(budget, tmp_path / "in.tif", tmp_path / "out")
+
+
+@needs_proc
+@pytest.mark.parametrize("kind", ["Imaris", "tiles", "a strip a page", "one raw strip"])
+def test_the_budget_is_kept_while_pixels_are_verified(tmp_path: Path, kind: str) -> None:
+    budget = 200
+    if kind == "Imaris":
+        source = tmp_path / "in.ims"
+        write_ims(source, noise(1, 1, 64, 1024, 1024), chunks=(8, 256, 256))
+    else:
+        source = tmp_path / "in.tif"
+        settings: dict[str, Any] = {
+            "tiles": {"tile": (256, 256), "compression": "zlib"},
+            "a strip a page": {"rowsperstrip": 1500, "compression": "zlib"},
+            "one raw strip": {"rowsperstrip": 9000},
+        }
+        shape = (1, 9000, 9000) if kind == "one raw strip" else (24, 1500, 1500)
+        tifffile.imwrite(source, noise(*shape), photometric="minisblack", **settings[kind])
+    assert_within(budget, source, tmp_path / "out", "--verify", "full")
+    words = ("--memory", f"{budget}MiB", "--workers", "2")
+    peak = peak_bytes("verify", str(source), str(tmp_path / "out"), *words)
+    assert peak <= budget * MIB + INTERPRETER_BYTES, f"{peak / MIB:.0f} MiB"
 
 
 def test_more_than_the_memory_is_refused_with_the_numbers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from ngff_convert.cli import EXIT_CODES, commands, main
+from ngff_convert.commit import Target
 from ngff_convert.errors import ConversionError
 from ngff_convert.testing import coded_pixels, write_ims
 
@@ -150,6 +152,100 @@ def test_nothing_but_a_report_is_replaced_by_one(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_that_cannot_be_written_hides_no_error(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    source.write_bytes(source.read_bytes()[:3000])
+    write_text = type(folder).write_text
+
+    def once(path: Path, text: str, **settings: Any) -> int:
+        if path.parent == folder and "failed" in text:
+            raise OSError(28, "No space left on device")
+        return write_text(path, text, **settings)
+
+    monkeypatch.setattr(type(folder), "write_text", once)
+    assert run(source, tmp_path / "out", "--report", folder / "r.json") == 3
+    said = capsys.readouterr().err
+    assert "in.ims" in said
+    assert "r.json: the report cannot be written: No space left" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")  # noqa: PTH110
+def test_the_report_is_whole_before_anything_is_printed(source: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, str(source), str(tmp_path / "out"), "--report", str(tmp_path / "r.json")]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert result.returncode == 6
+    assert "standard output" in result.stderr
+    assert report_of(tmp_path / "r.json")["status"] == "done"
+
+
+def test_the_report_goes_through_a_pipe_too(source: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, str(source), str(tmp_path / "out"), "--quiet", "--report", "/dev/stdout"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(result.stdout)["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--levels", "x"], 2),
+        (["--chunks", "0,1,1"], 2),
+        (["--nonsense"], 2),
+        (["--report", "gone/r.json"], 6),
+    ],
+)
+@pytest.mark.parametrize("log", [["--log-format", "json"], ["--log-format=json"]])
+def test_every_error_is_json_where_that_is_asked_for(
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    log: list[str],
+) -> None:
+    assert run(source, tmp_path / "out", *words, *log) == code
+    (line,) = log_of(capsys.readouterr().err)
+    assert (line["event"], line["exit_code"]) == ("error", code)
+
+
+def test_a_signal_after_the_store_got_its_name_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tidy = Target.tidy
+
+    def told_to_end(place: Target) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        tidy(place)
+
+    monkeypatch.setattr(Target, "tidy", told_to_end)
+    assert run(source, tmp_path / "out", "--quiet", "--report", tmp_path / "r.json") == 143
+    assert capsys.readouterr().err == f"ngff-convert: terminated; {tmp_path / 'out'} is whole\n"
+    assert report_of(tmp_path / "r.json")["read_bytes"] > 0
+    monkeypatch.undo()
+    assert run(source, tmp_path / "out", "--quiet") == 5
+    assert not list((tmp_path / "out").glob(".ngff-convert*"))
+
+
+def test_an_interruption_while_it_loads_has_no_traceback(source: Path, tmp_path: Path) -> None:
+    code = """
+import signal, sys
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "ngff_convert.cli":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupted())
+from ngff_convert.__main__ import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == -signal.SIGINT
+    assert result.stderr == ""
+
+
 # -- verify ------------------------------------------------------------------------------------------------
 
 
@@ -211,11 +307,65 @@ def test_what_differs_does_not_get_its_name(
     assert not report["verification"]["passed"]
 
 
+def test_what_cannot_be_read_of_the_source_is_not_called_the_same(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import h5py
+
+    with h5py.File(source) as file:
+        chunk = file["DataSet/ResolutionLevel 0/TimePoint 1/Channel 0/Data"].id.get_chunk_info(3)
+    with source.open("r+b") as raw:
+        raw.seek(chunk.byte_offset + 2)
+        raw.write(b"\xff" * 30)
+    fill = ("--on-error", "fill")
+    assert run(source, tmp_path / "out", *fill, "--log-format", "json") == 3
+    done, error = log_of(capsys.readouterr().err)[-2:]
+    assert (done["event"], done["exit_code"], error["event"], error["exit_code"]) == ("done", 3, "error", 3)
+    assert run("verify", source, tmp_path / "out", *fill, "--report", tmp_path / "r.json") == 3
+    shown = capsys.readouterr()
+    assert "0 in place of what cannot be read" in shown.out
+    assert "but for what of it cannot be read: 1 places" in shown.out
+    assert "cannot be read everywhere" in shown.err
+    report = report_of(tmp_path / "r.json")
+    assert report["exit_code"] == 3
+    assert len(report["verification"]["images"][0]["filled"]) == 1
+    assert run("verify", source, tmp_path / "out", "--report", tmp_path / "r.json") == 3
+    assert report_of(tmp_path / "r.json")["status"] == "failed"
+
+
+def test_a_store_that_is_not_there_is_not_called_different(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("verify", source, tmp_path / "gone", "--report", tmp_path / "r.json") == 3
+    assert report_of(tmp_path / "r.json")["exit_code"] == 3
+    (tmp_path / "folder").mkdir()
+    assert run("verify", source, tmp_path / "folder") == 4
+    assert run("validate", tmp_path / "gone") == 3
+    assert run("validate", tmp_path / "folder") == 4
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def test_a_source_that_lacks_pages_is_refused_by_verify_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tifffile
+
+    path = tmp_path / "in.ome.tif"
+    tifffile.imwrite(path, coded_pixels((1, 1, 6, 20, 20))[0, 0], metadata={"axes": "ZYX"}, ome=True)
+    with tifffile.TiffFile(path) as tiff:
+        (offset,) = tiff.pages[3].dataoffsets
+    path.write_bytes(path.read_bytes()[:offset])
+    assert run(path, tmp_path / "out", "--on-error", "fill", "--quiet") == 3
+    assert run("verify", path, tmp_path / "out") == 3
+    assert run("verify", path, tmp_path / "out", "--on-error", "fill") == 3
+    capsys.readouterr()
+
+
 # -- exit codes --------------------------------------------------------------------------------------------
 
 
 def test_every_exit_code_is_in_the_help() -> None:
-    codes = {error.exit_code for error in ConversionError.__subclasses__()} | {0, 1, 130, 143}
+    codes = {error.exit_code for error in ConversionError.__subclasses__()} | {0, 1, 129, 130, 143}
     assert codes <= {int(word.strip(",")) for word in EXIT_CODES.split() if word.strip(",").isdigit()}
     assert EXIT_CODES in str(commands.epilog)
     assert EXIT_CODES in str(commands.commands["convert"].epilog)

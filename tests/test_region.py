@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Pass, WritePlan
+    from ngff_convert.write_plan import Pass, WritePlan
 
 BOX = Box((0,) * 5, (1,) * 5)
 

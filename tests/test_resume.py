@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from images import ArrayPixels, image
 
-from ngff_convert import plan, resume
+from ngff_convert import chunking, plan, resume
 from ngff_convert.errors import MemoryBudgetError, ReadError
-from ngff_convert.model import Channel, Decided
+from ngff_convert.model import Channel
 from ngff_convert.options import RUNNING, Options
 from ngff_convert.plan import Resources
 from ngff_convert.testing import coded_pixels
+from ngff_convert.write_plan import Codec, Decided
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +28,11 @@ def decided(options: Options = DEFAULTS, machine: Resources = MACHINE) -> tuple[
     return (Decided(made, plan.build(made, options, machine), ""),)
 
 
-def begun(source: Path, options: Options = DEFAULTS, **changed: Any) -> resume.Begun:
+def begun(
+    source: Path, options: Options = DEFAULTS, missing: tuple[str, ...] = (), **changed: Any
+) -> resume.Begun:
     items = tuple(replace(item, **changed) for item in decided(options))
-    record = resume.begun([resume.facts(str(source))], options, MACHINE, items)
+    record = resume.begun([resume.facts(str(source))], missing, options, MACHINE, items)
     # As it is after a trip through the file.
     loaded: resume.Begun = json.loads(json.dumps(record))
     return loaded
@@ -44,13 +47,66 @@ def source(tmp_path: Path) -> Path:
 
 def test_the_same_is_the_same(source: Path) -> None:
     assert begun(source)["digest"] == begun(source)["digest"]
-    moved = source.rename(source.with_name("moved.ims"))
+    (source.parent / "moved").mkdir()
     assert (
-        begun(moved)["digest"]
-        == resume.begun([replace(resume.facts(str(moved)), path="in.ims")], Options(), MACHINE, decided())[
-            "digest"
-        ]
+        begun(source.rename(source.parent / "moved" / "in.ims"))["digest"]
+        == begun(source.parent / "moved" / "in.ims")["digest"]
     )
+
+
+def test_another_name_may_be_another_place_in_a_series(source: Path) -> None:
+    before = begun(source)
+    now = begun(source.rename(source.with_name("in_t2.ims")))
+    assert now["digest"] != before["digest"]
+    assert resume.differences(before, now).endswith("in_t2.ims was called in.ims")
+
+
+def test_what_is_missing_counts(source: Path) -> None:
+    before, now = begun(source), begun(source, missing=("t3.tif is missing",))
+    assert now["digest"] != before["digest"]
+    assert resume.differences(before, now) == "what of the input is missing"
+
+
+OTHER: dict[str, Any] = {
+    "ngff_version": "0.4",
+    "chunks": (8, 8, 8),
+    "shards": (16, 16, 16),
+    "codec": Codec("zstd"),
+    "method": "max",
+    "levels": 2,
+    "min_size": 8,
+    "factors": ((1, 2, 2),),
+    "pyramid": "native",
+    "images": (1,),
+    "crop": ((0, 1), *((None, None),) * 4),
+    "spacing": (2.0, 1.0, 1.0),
+    "unit": "nm",
+    "origin": (0.0, 0.0, 0.0),
+    "channel_names": ("a", "b"),
+    "channel_colors": ("red", "green"),
+    "name": "cells",
+    "layout": "single",
+    "output_axes": "tczyx",
+    "dtype": "uint32",
+    "ome_xml": False,
+    "original_metadata": False,
+    "reader": "tiff",
+    "axes": "tz",
+    "shape": (4, 4),
+    "files_from": "list.txt",
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(Options.__dataclass_fields__) - set(RUNNING)))
+def test_every_option_that_says_what_is_written_counts(source: Path, name: str) -> None:
+    """Also where sizes and types stay the same, as with another part of equal size."""
+    given = {name: OTHER[name]} | ({"axes": "tz"} if name == "shape" else {})
+    (item,) = decided()
+    facts = [resume.facts(str(source))]
+    before = resume.begun(facts, (), Options(), MACHINE, [item])
+    now = resume.begun(facts, (), Options(**given), MACHINE, [item])
+    assert now["digest"] != before["digest"]
+    assert " is " in resume.differences(before, now)
 
 
 def test_how_it_runs_does_not_matter(source: Path) -> None:
@@ -81,7 +137,10 @@ def end_changed(path: Path, at: int) -> None:
         (lambda p: p.write_bytes(p.read_bytes() + b"0"), "in.ims has 25601 bytes, had 25600"),
         (lambda p: end_changed(p, 0), "in.ims has another content"),
         (lambda p: end_changed(p, -1), "in.ims has another content"),
-        (lambda p: os.utime(p, ns=(1, 1)), "in.ims was changed or copied meanwhile"),
+        (
+            lambda p: os.utime(p, ns=(1, 1)),
+            "in.ims was changed meanwhile, or copied without its time (cp -p keeps it)",
+        ),
     ],
     ids=["size", "head", "tail", "time"],
 )
@@ -98,6 +157,7 @@ def test_a_changed_file_is_named(source: Path, change: Any, said: str) -> None:
     ("options", "said"),
     [
         (Options(chunks=(8, 8, 8)), '--chunks is [8, 8, 8], was "auto"'),
+        (Options(codec=Codec("none")), "--compressor is name none, was name blosc-lz4 level 5 shuffle bit"),
         (Options(method="max"), '--method is "max", was not given'),
         (Options(ome_xml=False), "--ome-xml is false, was true"),
         (Options(ngff_version="0.4"), '--ngff-version is "0.4", was "0.5"'),
@@ -127,8 +187,8 @@ def test_a_program_version_matters_only_where_it_plans_otherwise(
     before = begun(source)
     monkeypatch.setattr(resume, "__version__", "99")
     assert begun(source)["digest"] == before["digest"]
-    monkeypatch.setattr(plan, "CHUNK_BYTES", 2**10)
-    monkeypatch.setattr(plan, "SOURCE_CHUNK_BYTES", (2**30, 2**31))
+    monkeypatch.setattr(chunking, "CHUNK_BYTES", 2**10)
+    monkeypatch.setattr(chunking, "SOURCE_CHUNK_BYTES", (2**30, 2**31))
     now = begun(source)
     assert now["digest"] != before["digest"]
     assert resume.differences(before, now) == (
@@ -177,6 +237,15 @@ def test_regions_are_those_of_the_earlier_run_and_workers_those_of_now() -> None
 
 def test_a_source_that_stays_is_fine(source: Path) -> None:
     resume.check_unchanged([resume.facts(str(source))])
+
+
+def test_a_source_that_changed_while_it_was_opened_is_refused(source: Path) -> None:
+    before = source.stat()
+    resume.check_as_opened(str(source), before, [resume.facts(str(source))])
+    resume.check_as_opened("folder", None, [resume.facts(str(source))])
+    os.utime(source, ns=(1, 1))
+    with pytest.raises(ReadError, match=r"in\.ims: was changed while it was opened"):
+        resume.check_as_opened(str(source), before, [resume.facts(str(source))])
 
 
 def test_a_source_that_changed_meanwhile_is_refused(source: Path) -> None:
