@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,11 @@ from ngff_convert import events, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
+from ngff_convert.story import Story
 from ngff_convert.write_plan import Decided, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ngff_convert.commit import Target
     from ngff_convert.display import Window
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ngff_convert.readers.contract import Source
     from ngff_convert.region import PassTask
     from ngff_convert.sink import Sink
-    from ngff_convert.verification import Verification
 
 MANY_FILES = "files"
 """The reader that takes a list of files."""
@@ -186,7 +185,7 @@ def convert(
 
     options = options or Options()
     path = os.fspath(source)
-    story = _Story(observer)
+    story = Story(observer)
     with Target(Path(target), options.overwrite, options.restart) as place:
         place.check(path)
         before = os.stat(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH116 - never raise
@@ -226,7 +225,7 @@ def _begin(
     opened: Source,
     files: Sequence[resume.FileFacts],
     options: Options,
-    story: _Story,
+    story: Story,
 ) -> _Work:
     """Decide everything, and make the partial store or take up the one that is there."""
     from ngff_convert.journal import Journal
@@ -241,52 +240,6 @@ def _begin(
     if again:
         story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
     return _Work(resume.fitted(planned, now), journal, again)
-
-
-class _Story:
-    """Hands events on to the observer, and keeps what the report is made of."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._started = time.monotonic()
-        self._notes: list[str] = []
-        self._filled: list[str] = []
-        self._verification: Verification | None = None
-        self._read_bytes = self._written_bytes = self._kept_bytes = 0
-
-    def __call__(self, event: events.Event) -> None:
-        if isinstance(event, events.Note):
-            self._notes.append(event.message)
-        if isinstance(event, events.Verified):
-            self._verification = event.verification
-        if isinstance(event, events.RegionDone):
-            self._read_bytes += event.read_bytes
-            self._written_bytes += event.written_bytes
-            self._filled += event.filled
-        self._observer(event)
-
-    def keep(self, finished: Iterable[events.RegionDone]) -> None:
-        """Count what an earlier run has done."""
-        for done in finished:
-            self._kept_bytes += done.read_bytes
-            self._filled += done.filled
-
-    def report(self, place: Target, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
-        from ngff_convert import store
-
-        return Report(
-            target=str(place.path),
-            plans=tuple(d.plan for d in decided),
-            folders=tuple(d.folder for d in decided),
-            read_bytes=self._read_bytes,
-            written_bytes=self._written_bytes,
-            kept_bytes=self._kept_bytes,
-            stored_bytes=store.stored_bytes(place.partial, decided),
-            seconds=time.monotonic() - self._started,
-            warnings=tuple(self._notes),
-            filled=(*missing, *self._filled),
-            verification=self._verification,
-        )
 
 
 def _tell(
@@ -325,7 +278,7 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     return list(dict.fromkeys(remarks))
 
 
-def _write_pixels(partial: Path, work: _Work, options: Options, story: _Story) -> list[tuple[Window, ...]]:
+def _write_pixels(partial: Path, work: _Work, options: Options, story: Story) -> list[tuple[Window, ...]]:
     """Write all levels of all images but what is there already; return the display windows of each image."""
     from ngff_convert import display, store
 
@@ -429,7 +382,7 @@ def _run(task: PassTask, item: Decided, kept: Mapping[int, events.RegionDone], o
 
 
 def _verify(
-    place: Target, source: str, decided: Sequence[Decided], n_images: int, options: Options, story: _Story
+    place: Target, source: str, decided: Sequence[Decided], n_images: int, options: Options, story: Story
 ) -> None:
     """Hold the store against its source, before it gets its name."""
     if options.verify == "none":

@@ -21,6 +21,7 @@ LAYERS = [
     {"cli_options", "cli_output", "__init__", "testing"},
     {"progress", "json_log", "words", "signals", "verify", "validate"},
     {"convert"},
+    {"story"},
     {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare"},
     {"engine", "ngff", "omexml", "region", "resume"},
     {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
