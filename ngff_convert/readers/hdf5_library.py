@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import imagecodecs
 import numpy as np
+from h5py._objects import phil
 
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.hdf5_files import HDF5_ERRORS, damage_named
@@ -61,7 +62,8 @@ def read_box_by_library(files: Hdf5Files, storage: Storage, start: Sequence[int]
 def _chunk(dataset: Any, corner: tuple[int, ...], codes: tuple[int, ...]) -> NDArray[Any] | None:  # noqa: ANN401
     """Return a chunk; None where HDF5 has no bytes for it, or they are not what they should be."""
     try:
-        mask, stored = dataset.id.read_direct_chunk(corner)
+        with phil:  # older versions of h5py do not take it here, and HDF5 is not made for threads
+            mask, stored = dataset.id.read_direct_chunk(corner)
         n_bytes = dataset.dtype.itemsize * int(np.prod(dataset.chunks))
         raw = np.empty(n_bytes, np.uint8)
         n_decoded = len(_inflate(stored, out=raw))
