@@ -52,9 +52,6 @@ MEMORY_BYTES = 256 * 2**20
 LARGEST_BOX_BYTES = 16 * 2**20
 MOST_IMAGES = 6
 
-LONGEST_PLANNED = 2**22
-"""Voxels along an axis for which a plan is made: the work of making one grows with them."""
-
 MOST_CHANNELS_WRITTEN = 64
 """Of more, the metadata that would be written are not made: they would be most of the time."""
 
@@ -140,8 +137,6 @@ def check_source(source: Source) -> None:
         for level in (image.pixels, *(lower.pixels for lower in image.native_levels)):
             for box in boxes(level):
                 check_box(level, box)
-    if max(max(image.pixels.shape) for image in source.images) > LONGEST_PLANNED:
-        return
     options = Options(memory=MEMORY_BYTES, workers=2)
     decided = decide(source, options, "fuzz")
     if sum(len(item.image.channels) for item in decided) <= MOST_CHANNELS_WRITTEN:

@@ -42,7 +42,10 @@ def test_a_job_that_does_not_end_is_not_waited_for(
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         process.send_signal(sent)
-        _, error = process.communicate(timeout=60)
+        try:
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
         assert process.returncode == code
         assert error.endswith(said.format(code))
 
