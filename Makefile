@@ -39,16 +39,16 @@ bench: $(VENV)/package
 	$(BIN)/python benchmarks/bench.py --out benchmarks/README.md
 
 # Damaged files for one reader (tiff, imaris or omexml), see fuzz/README.md.
-fuzz: $(VENV)/fuzz fuzz/work/corpus
-	@mkdir -p fuzz/work/$(READER)/found
-	cd fuzz/work/$(READER) && $(abspath $(BIN))/python ../../fuzz_$(READER).py found ../corpus/$(READER) \
+fuzz: $(VENV)/fuzz fuzz/runs/corpus
+	@mkdir -p fuzz/runs/$(READER)/found
+	cd fuzz/runs/$(READER) && $(abspath $(BIN))/python ../../fuzz_$(READER).py found ../corpus/$(READER) \
 		-max_total_time=$(SECONDS) -print_final_stats=1
 
-fuzz/work/corpus: | $(VENV)/fuzz
+fuzz/runs/corpus: | $(VENV)/fuzz
 	$(BIN)/python fuzz/make_corpus.py $@
 
 clean:
-	rm -rf .venv .venv-lowest .demo fuzz/work build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lowest .demo fuzz/runs build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -31,7 +31,7 @@ from ngff_convert.cli_output import outcome, print_json, print_lines, print_note
 from ngff_convert.describe import one_line
 from ngff_convert.errors import ConversionError, OptionError, ReadError
 from ngff_convert.signals import Stopped, stopped_by_signals
-from ngff_convert.version import __version__
+from ngff_convert.version import PROGRAM, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ _SETTINGS = cloup.Context.settings(
 
 
 @cloup.group(cls=_ConvertByDefault, context_settings=_SETTINGS, epilog=f"Exit codes:\n\n{EXIT_CODES}")
-@cloup.version_option(__version__, prog_name="ngff-convert")
+@cloup.version_option(__version__, prog_name=PROGRAM)
 def commands() -> None:
     """Convert microscopy files to OME-Zarr (NGFF).
 
@@ -236,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = partial(_failed, as_json=_logs_json(sys.argv[1:] if arguments is None else arguments))
     try:
         with stopped_by_signals(failed):
-            commands.main(arguments, prog_name="ngff-convert", standalone_mode=False)
+            commands.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -266,5 +266,5 @@ def _failed(message: str, exit_code: int, *, as_json: bool) -> int:
         JsonLines(sys.stderr).failed(message, exit_code)
         return exit_code
     with suppress(OSError):  # the exit code tells it too
-        click.echo(f"ngff-convert: {one_line(message)}", err=True)
+        click.echo(f"{PROGRAM}: {one_line(message)}", err=True)
     return exit_code

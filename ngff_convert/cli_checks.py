@@ -55,7 +55,7 @@ def verify_command(
 
     options = options_from(words)
     tune_process()
-    with reported(report_file, source, store) as facts:
+    with reported(report_file, source, store) as (facts, _):
         verification = verify(source, store, options, share)
         facts["verification"] = verification.to_json()
         if as_json:

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +54,7 @@ def outcome(
     from ngff_convert import describe, events
     from ngff_convert.verification import verification_lines
 
-    end: dict[str, Any] = {"status": "done", "exit_code": 0}
     shown: list[str] = []
-    report = partial(write_report, report_file, source, target)
 
     def tell(event: Event) -> None:
         if isinstance(event, events.Verified):
@@ -66,24 +63,17 @@ def outcome(
         if isinstance(event, events.Finished):
             end.update(describe.report_json(event.report))
             shown.extend(describe.report_lines(event.report))
-            report(end)  # before anybody is told that all is done
+            told()  # before anybody is told that all is done
         observe(event)
 
     try:
-        report({"status": "running"})  # what it says where nobody is left to say more
-        with _observer(log_format, quiet=quiet, verbose=verbose) as observe:
-            yield tell
-    except (ConversionError, Stopped) as error:
-        if isinstance(error, Stopped):
-            error.remark = _what_is_left(target, whole="target" in end)
-        status = "stopped" if isinstance(error, Stopped) else "failed"
-        end.update(status=status, exit_code=error.exit_code, error=str(error))
-        _report_failure(report, end, error)
-        raise
-    except Exception as error:  # a bug, of which the report should know too
-        end.update(status="failed", exit_code=1, error=repr(error))
-        _report_failure(report, end, error)
-        raise
+        with reported(report_file, source, target) as (end, told):
+            try:
+                with _observer(log_format, quiet=quiet, verbose=verbose) as observe:
+                    yield tell
+            except Stopped as stopped:
+                stopped.remark = _what_is_left(target, whole="target" in end)
+                raise
     finally:
         if not quiet:
             print_lines(shown)
@@ -99,30 +89,50 @@ def _what_is_left(target: str, *, whole: bool) -> str:
     return f"; the work so far is kept in {partial_store}" if partial_store.is_dir() else ""
 
 
-def _report_failure(
-    report: Callable[[dict[str, Any]], None], end: dict[str, Any], error: BaseException
-) -> None:
+def _report_failure(report: Callable[[], None], error: BaseException) -> None:
     """Write the last report; where that fails too, the first error is the one to tell."""
     try:
-        report(end)
+        report()
     except ConversionError as another:
         if isinstance(error, ConversionError) and str(another) != str(error):
             raise type(error)(f"{error}; {another}") from error
 
 
 @contextmanager
-def reported(report_file: str | None, source: str, target: str) -> Iterator[dict[str, Any]]:
-    """Write a report of a check, however it ends; yields what it is to hold."""
-    facts: dict[str, Any] = {"status": "done", "exit_code": 0}
-    report = partial(write_report, report_file, source, target)
-    report({"status": "running"})
+def reported(
+    report_file: str | None, source: str, target: str
+) -> Iterator[tuple[dict[str, Any], Callable[[], None]]]:
+    """Write a report of the block, however it ends.
+
+    Yields
+    ------
+    tuple
+        What the report is to hold besides, and a function that writes it before the end; the same report is
+        not written again.
+    """
+    facts: dict[str, Any] = {"status": "running"}
+    written: dict[str, Any] = {}
+
+    def report() -> None:
+        if facts != written:
+            write_report(report_file, source, target, facts)
+            written.clear()
+            written.update(facts)
+
+    report()  # what it says where nobody is left to say more
+    facts |= {"status": "done", "exit_code": 0}
     try:
-        yield facts
+        yield facts, report
     except (ConversionError, Stopped) as error:
-        facts |= {"status": "failed", "exit_code": error.exit_code, "error": str(error)}
-        _report_failure(report, facts, error)
+        status = "stopped" if isinstance(error, Stopped) else "failed"
+        facts |= {"status": status, "exit_code": error.exit_code, "error": str(error)}
+        _report_failure(report, error)
         raise
-    report(facts)
+    except Exception as error:  # a bug, of which the report should know too
+        facts |= {"status": "failed", "exit_code": 1, "error": repr(error)}
+        _report_failure(report, error)
+        raise
+    report()
 
 
 def _observer(
@@ -167,7 +177,9 @@ def write_report(path: str | None, source: str, target: str, facts: dict[str, An
     except TargetError:
         raise
     except OSError as error:
-        raise WriteError(f"{path}: the report cannot be written: {error.strerror}") from error
+        raise WriteError(
+            f"{path}: the report cannot be written: {error.strerror}; choose another place for it"
+        ) from error
 
 
 def _is_report(path: Path) -> bool:

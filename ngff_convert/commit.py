@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ngff_convert import resume
 from ngff_convert.errors import ConversionError, TargetError, WriteError
-from ngff_convert.journal import JOURNAL_FOLDER, anything_finished, flush_folder
+from ngff_convert.journal import JOURNAL_FOLDER, UNFINISHED, anything_finished, flush_folder
 
 try:
     import fcntl
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-PLAN_FILE = ".ngff-convert-plan.json"
+PLAN_FILE = f"{UNFINISHED}-plan.json"
 """In the partial store: what it was begun with (`resume.Begun`), and the lock of the run that writes it."""
 
 LONGEST_NAME = 255
@@ -115,10 +115,9 @@ class Target(AbstractContextManager["Target"]):
 
     def left(self) -> dict[str, Any] | None:
         """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
-        with suppress(OSError, ValueError):  # `begin` looks again, with the lock
+        with suppress(OSError):  # `begin` looks again, with the lock
             if not self.restart and anything_finished(self.partial):
-                record = json.loads((self.partial / PLAN_FILE).read_bytes())
-                return record if isinstance(record, dict) else None
+                return _record((self.partial / PLAN_FILE).read_text(encoding="utf-8", errors="replace"))
         return None
 
     def begin(self, begun: resume.Begun) -> bool:

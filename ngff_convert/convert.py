@@ -102,9 +102,8 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
             f"--layout single takes one image, but {len(chosen)} are to be written: choose one with --images"
         )
     decided = []
-    some_native = options.pyramid == "native" and any(image.native_levels for image in chosen)
-    in_source = options.images or range(len(chosen))
-    for number, original in enumerate(chosen):
+    some_native = options.pyramid == "native" and any(image.native_levels for _, image in chosen)
+    for number, (in_source, original) in enumerate(chosen):
         image = overrides.apply(original, options)
         own = options
         if some_native and not original.native_levels:  # such as the label of a slide
@@ -116,7 +115,7 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
                 image,
                 plan.build(image, own, available),
                 "" if single else str(number),
-                in_source[number],
+                in_source,
                 overrides.crop_of(image),
             )
         )
@@ -136,13 +135,14 @@ def name_of(source: str | os.PathLike[str]) -> str:
     return stem.removesuffix(".ome").removesuffix(".companion")
 
 
-def _chosen(images: Sequence[Image], options: Options) -> list[Image]:
+def _chosen(images: Sequence[Image], options: Options) -> list[tuple[int, Image]]:
+    """Return the images to be written, each with its number in the source."""
     numbers = range(len(images)) if options.images is None else options.images
     outside = [number for number in numbers if not 0 <= number < len(images)]
     if outside or not numbers:
         wanted = ",".join(map(str, outside))
         raise OptionError(f"--images {wanted}: the input has images 0 to {len(images) - 1}")
-    return [images[number] for number in numbers]
+    return [(number, images[number]) for number in numbers]
 
 
 def convert(

@@ -25,7 +25,10 @@ from ngff_convert.events import RegionDone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-JOURNAL_FOLDER = ".ngff-convert-journal"
+UNFINISHED = ".ngff-convert"
+"""What only a partial store has begins with this."""
+
+JOURNAL_FOLDER = f"{UNFINISHED}-journal"
 """In the partial store; holds nothing but the journal."""
 
 

@@ -12,7 +12,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ngff_convert.model import AXES
-from ngff_convert.version import __version__
+from ngff_convert.version import PROGRAM, __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +118,7 @@ def _metadata(
         origin["crop"] = [list(span) for span in zip(crop.start, crop.stop, strict=True)]
     metadata: dict[str, Any] = {
         "description": DESCRIPTIONS[plan.method],
-        "method": "ngff-convert",
+        "method": PROGRAM,
         "version": __version__,
         "kwargs": {"method": plan.method, "factors": factors, **origin},
     }

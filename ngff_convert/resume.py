@@ -69,7 +69,7 @@ def facts(path: str) -> FileFacts:
             head = os.pread(file.fileno(), END_BYTES, 0)
             tail = os.pread(file.fileno(), END_BYTES, max(0, status.st_size - END_BYTES))
     except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; is it still there?") from error
     return FileFacts(path, status.st_size, status.st_mtime_ns, sha256(head + tail).hexdigest())
 
 
@@ -99,7 +99,8 @@ def check_unchanged(source: Sequence[FileFacts]) -> None:
             status = os.stat(before.path)  # noqa: PTH116 - may be 100,000 files
         except OSError as error:
             raise ReadError(
-                f"{before.path}: is gone, since the conversion was begun: {error.strerror}"
+                f"{before.path}: is gone since the conversion was begun: {error.strerror}; "
+                "bring it back and run the same command again"
             ) from error
         if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
             raise ReadError(

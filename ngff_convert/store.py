@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ngff_convert import ngff
 from ngff_convert.errors import VerificationError, WriteError
+from ngff_convert.journal import UNFINISHED
 from ngff_convert.sink import Sink
 
 if TYPE_CHECKING:
@@ -18,10 +19,6 @@ if TYPE_CHECKING:
     from ngff_convert.display import Window
     from ngff_convert.ngff import Attributes
     from ngff_convert.write_plan import Decided
-
-
-UNFINISHED = ".ngff-convert"
-"""What only a partial store has begins with this."""
 
 
 def sink(folder: Path, item: Decided, *, flush: bool = False) -> Sink:

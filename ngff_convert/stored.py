@@ -20,6 +20,7 @@ from ngff_convert.errors import UnsupportedInput, VerificationError, first_line
 from ngff_convert.model import AXES, Box
 from ngff_convert.validation import nodes
 from ngff_convert.validation.findings import Findings, shown
+from ngff_convert.version import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Shape
-
-PROGRAM = "ngff-convert"
-"""What the metadata of a store names as the program that made its levels."""
 
 _ARRAY_FILES = {"0.4": ".zarray", "0.5": "zarr.json"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from itertools import pairwise
@@ -61,3 +62,9 @@ def assert_means(found: list[NDArray[Any]]) -> None:
             np.testing.assert_allclose(level, expected, rtol=1e-5, atol=1e-4)
         else:
             np.testing.assert_array_equal(level, expected)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return every file below a folder with a hash of its bytes."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 import tifffile
+from stores import tree
 
 from ngff_convert import Options, convert
 from ngff_convert.cli import main
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 
 MIB = 2**20
 SMALL = ["--chunks", "8,64,64", "--memory", "20MB", "--workers", "2"]
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Return every file below a folder with a hash of its bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def noise(path: Path) -> Path:

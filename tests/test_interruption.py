@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 import pytest
+from stores import tree
 
 import ngff_convert
 from ngff_convert import Options, convert, machine, sink
@@ -55,12 +55,6 @@ def whole(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     target = tmp_path_factory.mktemp("whole") / "out"
     convert(source, target, SMALL)
     return tree(target)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Return every file below a folder with a hash of its bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def stop_after(count: int) -> Callable[[Event], None]:

@@ -63,6 +63,12 @@ class Pages:
     plane: NDArray[np.int64] | None = None
     placed: Placed | None = None
 
+    def place(self, at: tuple[int, int, int]) -> tuple[int | None, Placed | None]:
+        """Return which of the planes a page is, and where its strips are, where the page does not say."""
+        i = int(np.ravel_multi_index(at, self.page.shape))
+        plane = None if self.plane is None else int(self.plane[at])
+        return plane, self.placed and Placed(self.placed.offsets[i], self.placed.sizes[i])
+
     def at(self, numbers: NDArray[np.int64]) -> Pages:
         """Return those of some numbers, in the shape of the numbers."""
         flat = numbers.reshape(-1)
@@ -138,19 +144,19 @@ class TiffPixels(LazyPixels):
         start: tuple[int, int, int, int],
         out: NDArray[Any],
     ) -> None:
-        pages = self.pages
+        sub = self.pages.sub
 
         def describe() -> tuple[Page, int]:
             self._check_count(file)
-            page = described_page(file, number, pages.sub)
+            page = described_page(file, number, sub)
             return page, page.nbytes
 
-        page: Page = self.files.cache.get((file.path, number, pages.sub), describe)
-        if pages.plane is not None:
-            page = page.moved(int(pages.plane[at]))
-        if pages.placed is not None:
-            i = int(np.ravel_multi_index(at, pages.page.shape))
-            page = page.placed(pages.placed.offsets[i], pages.placed.sizes[i])
+        page: Page = self.files.cache.get((file.path, number, sub), describe)
+        plane, placed = self.pages.place(at)
+        if plane is not None:
+            page = page.moved(plane)
+        if placed is not None:
+            page = page.placed(placed.offsets, placed.sizes)
         self._check(page)
         read_page(file, page, start, out)
 
@@ -162,14 +168,10 @@ class TiffPixels(LazyPixels):
         start: tuple[int, int, int, int],
         out: NDArray[Any],
     ) -> None:
-        pages = self.pages
-        plane = None if pages.plane is None else int(pages.plane[at])
-        placed = None
-        if pages.placed is not None:
-            i = int(np.ravel_multi_index(at, pages.page.shape))
-            placed = pages.placed.offsets[i].tolist(), pages.placed.sizes[i].tolist()
+        plane, placed = self.pages.place(at)
+        tables = (placed.offsets.tolist(), placed.sizes.tolist()) if placed else None
         self._check_count(file)
-        read_page_by_library(file, (number, pages.sub), plane, placed, start, out)
+        read_page_by_library(file, (number, self.pages.sub), plane, tables, start, out)
 
     def _check_count(self, file: TiffHandle) -> None:
         if self.pages_each is not None and file.n_pages() != self.pages_each:
