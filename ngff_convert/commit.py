@@ -116,9 +116,14 @@ class Target(AbstractContextManager["Target"]):
     def left(self) -> dict[str, Any] | None:
         """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
         with suppress(OSError):  # `begin` looks again, with the lock
-            if not self.restart and anything_finished(self.partial):
-                return _record((self.partial / PLAN_FILE).read_text(encoding="utf-8", errors="replace"))
+            record = _record((self.partial / PLAN_FILE).read_text(encoding="utf-8", errors="replace"))
+            if not self.restart and self._counts(record):
+                return record
         return None
+
+    def _counts(self, record: Mapping[str, Any]) -> bool:
+        """Return whether an earlier run would be missed: it has finished a region, or others rely on it."""
+        return bool(record.get("parts")) or anything_finished(self.partial)
 
     def begin(self, begun: resume.Begun) -> bool:
         """Make the partial store, or take up the one of an equal digest; from now on it is this run's alone.
@@ -319,7 +324,7 @@ class Target(AbstractContextManager["Target"]):
 
         What nobody has finished a region of is nobody's loss.
         """
-        if not self.restart and anything_finished(self.partial):
+        if not self.restart and self._counts(left):
             raise TargetError(
                 f"{self.partial}: is the work of another conversion: {resume.differences(left, begun)}; "
                 "use --restart to throw it away"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,16 +16,16 @@ from ngff_convert.story import Story
 from ngff_convert.write_plan import Decided, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ngff_convert.commit import Target
     from ngff_convert.display import Window
+    from ngff_convert.engine import Engine
     from ngff_convert.events import Observer
     from ngff_convert.journal import Journal
     from ngff_convert.model import Image
+    from ngff_convert.plan import Resources
     from ngff_convert.readers.contract import Source
-    from ngff_convert.region import PassTask
-    from ngff_convert.sink import Sink
 
 MANY_FILES = "files"
 """The reader that takes a list of files."""
@@ -181,28 +182,32 @@ def convert(
     >>> from ngff_convert import Codec, Options, convert
     >>> report = convert("in.ims", "out.ome.zarr", Options(codec=Codec("zstd")))  # doctest: +SKIP
     """
+    return carry_out(source, target, options or Options(), observer)
+
+
+def carry_out(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    options: Options,
+    observer: Observer,
+    *,
+    parts: int = 0,
+) -> Report:
+    """Do what `convert` promises; with `parts`, what is still to be done of a conversion begun in so many."""
     from ngff_convert.commit import Target
 
-    options = options or Options()
     path = os.fspath(source)
     story = Story(observer)
     with Target(Path(target), options.overwrite, options.restart) as place:
-        place.check(path)
-        before = os.stat(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH116 - never raise
-        with open_with(path, options) as opened:
-            for folder in {os.path.dirname(name) for name in opened.paths}:  # noqa: PTH120 - may be many
-                place.check(folder)
-            files = [resume.facts(name) for name in opened.paths]
-            resume.check_as_opened(path, before, files)
-            work = _begin(place, path, opened, files, options, story)
+        with opened_for(place, path, options) as (opened, files), _engine(options, story) as engine:
+            work = begin(place, path, opened, files, options, engine.resources, story, parts=parts)
             try:
-                windows = _write_pixels(place.partial, work, options, story)
+                windows = _write_pixels(place.partial, work, options, engine, story)
             except OptionError:  # a value does not fit: going on with these options will never help
                 place.abandon()
                 raise
             _write_metadata(place.partial, work.decided, windows, options, story)
             _verify(place, path, work.decided, len(opened.images), options, story)
-            resume.check_unchanged(files)
         report = story.report(place, work.decided, tuple(opened.missing))
         place.commit()
         story(events.Finished(report))
@@ -210,36 +215,82 @@ def convert(
     return report
 
 
+@contextmanager
+def opened_for(
+    place: Target, path: str, options: Options
+) -> Iterator[tuple[Source, Sequence[resume.FileFacts]]]:
+    """Open the input of a conversion into a place; yields it, and what tells that its files stay the same.
+
+    Raises
+    ------
+    ReadError
+        A file of the input was changed between the beginning and the end of the block.
+    TargetError
+        The output may not be made in that place.
+    """
+    place.check(path)
+    before = os.stat(path) if os.path.isfile(path) else None  # noqa: PTH113, PTH116 - never raise
+    with open_with(path, options) as opened:
+        for folder in {os.path.dirname(name) for name in opened.paths}:  # noqa: PTH120 - may be many
+            place.check(folder)
+        files = [resume.facts(name) for name in opened.paths]
+        resume.check_as_opened(path, before, files)
+        yield opened, files
+        resume.check_unchanged(files)
+
+
+@contextmanager
+def _engine(options: Options, story: Story) -> Iterator[Engine]:
+    """Start what runs the jobs."""
+    from ngff_convert.engine import Threads
+
+    yield Threads(machine.resources())
+
+
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """What is to be done, and whether an earlier run has begun it."""
+class Work:
+    """What is to be done.
+
+    Attributes
+    ----------
+    decided
+        The images.
+    journal
+        Where it is noted what is done of it.
+    again
+        Whether an earlier run has begun it.
+    """
 
     decided: tuple[Decided, ...]
     journal: Journal
     again: bool
 
 
-def _begin(
+def begin(
     place: Target,
     source: str,
     opened: Source,
     files: Sequence[resume.FileFacts],
     options: Options,
+    machine_has: Resources,
     story: Story,
-) -> _Work:
+    *,
+    parts: int = 0,
+) -> Work:
     """Decide everything, and make the partial store or take up the one that is there."""
     from ngff_convert.journal import Journal
 
-    now = resume.wanted(options, machine.resources())
+    now = resume.wanted(options, machine_has)
     first = resume.earlier(place.left(), now)  # regions are those of the earlier run, if there was one
     planned = decide(opened, replace(options, **asdict(first)), name_of(source))
     _tell(story, source, opened, planned, options)
-    begun = resume.begun(files, tuple(opened.missing), options, first, planned)
-    journal = Journal(str(place.partial), begun["digest"], options.fsync == "region")
+    begun = resume.begun(files, tuple(opened.missing), options, first, planned, parts)
+    journal = Journal(str(place.partial), begun["digest"], flush=parts > 0 or options.fsync == "region")
     again = place.begin(begun)
+    journal.create()
     if again:
         story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
-    return _Work(resume.fitted(planned, now), journal, again)
+    return Work(resume.fitted(planned, now), journal, again)
 
 
 def _tell(
@@ -278,107 +329,32 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
     return list(dict.fromkeys(remarks))
 
 
-def _write_pixels(partial: Path, work: _Work, options: Options, story: Story) -> list[tuple[Window, ...]]:
+def _write_pixels(
+    partial: Path, work: Work, options: Options, engine: Engine, story: Story
+) -> list[tuple[Window, ...]]:
     """Write all levels of all images but what is there already; return the display windows of each image."""
-    from ngff_convert import display, store
+    from ngff_convert import display, passes, store
 
     decided, journal = work.decided, work.journal
-    journal.create()
-    finished: dict[tuple[int, int], list[tuple[events.RegionDone, bool]]] = {}
-    for entry in journal.finished():
-        finished.setdefault((entry[0].image, entry[0].step), []).append(entry)
+    entries = passes.journalled(journal)
     windows = []
     for number, item in enumerate(decided):
         with store.sink(partial, item, flush=journal.flush) as sink:
             sink.create(item.plan)
-            tasks = _tasks(number, item, sink, journal, fills=options.on_error == "fill", again=work.again)
-            kept = _kept(tasks, number, finished, item.plan.workers)
-            kept_bytes = sum(done.read_bytes for regions in kept for done in regions.values())
+            again = work.again or engine.repeats
+            todo = passes.tasks(number, item, sink, fills=options.on_error == "fill", again=again)
+            kept = passes.kept(todo, entries, item.plan.workers)
+            kept_bytes = sum(there.read_bytes for there in kept)
             story(
                 events.ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, kept_bytes)
             )
-            for task, regions in zip(tasks, kept, strict=True):
-                story.keep(regions.values())
-                _run(task, item, regions, story)
+            for task, there in zip(todo, kept, strict=True):
+                story.keep(there.read_bytes, there.filled)
+                missing = passes.missing(task, there.regions)
+                passes.run(task, missing, item.plan.workers, engine, journal, story)
+                passes.tell_levels(task, item, story)
             windows.append(display.windows(item.image, item.plan, sink))
     return windows
-
-
-def _tasks(
-    number: int, item: Decided, sink: Sink, journal: Journal, *, fills: bool, again: bool
-) -> list[PassTask]:
-    from ngff_convert.region import PassTask
-
-    image, decision = item.image, item.plan
-    levels = (image.pixels, *(level.pixels for level in image.native_levels))
-    return [
-        PassTask(
-            image=number,
-            number=at,
-            step=step,
-            pixels=levels[step.read_level] if step.native else None,
-            sink=sink,
-            journal=journal,
-            dtype=decision.dtype,
-            method=decision.method,
-            again=again,
-            fills=fills,
-        )
-        for at, step in enumerate(decision.passes)
-    ]
-
-
-def _kept(
-    tasks: Sequence[PassTask],
-    number: int,
-    finished: Mapping[tuple[int, int], Sequence[tuple[events.RegionDone, bool]]],
-    workers: int,
-) -> list[dict[int, events.RegionDone]]:
-    """Return for each pass of an image the regions that need not be done again.
-
-    What was filled is read again where that is to end the conversion; and what was made of it in later
-    passes is made again.
-    """
-    kept: list[dict[int, events.RegionDone]] = []
-    stale = False
-    for task in tasks:
-        entries = [] if stale else finished.get((number, task.number), [])
-        kept.append(_good(task, entries, workers))
-        stale = stale or any(done.filled and kept[-1].get(done.region) != done for done, _ in entries)
-    return kept
-
-
-def _good(
-    task: PassTask, entries: Sequence[tuple[events.RegionDone, bool]], workers: int
-) -> dict[int, events.RegionDone]:
-    """Return the regions that were flushed, and those whose pixels have their checksum."""
-    from ngff_convert import engine
-
-    there = [
-        (done, flushed)
-        for done, flushed in entries
-        if done.region < task.step.n_regions and (task.fills or not done.filled)
-    ]
-    good = {done.region: done for done, flushed in there if flushed and not done.filled}
-    # What was filled may have been read well by another run: then only its pixels can tell.
-    unsure = [done for done, _ in there if done.region not in good]
-
-    def intact(done: events.RegionDone) -> events.RegionDone | None:
-        return done if task.intact(done) else None
-
-    return good | {done.region: done for done in engine.run(intact, unsure, workers) if done is not None}
-
-
-def _run(task: PassTask, item: Decided, kept: Mapping[int, events.RegionDone], observe: Observer) -> None:
-    """Do the regions of a pass that are not done."""
-    from ngff_convert import engine
-
-    every = range(task.step.n_regions)
-    missing = [region for region in every if region not in kept] if kept else every
-    for done in engine.run(task, missing, item.plan.workers):
-        observe(done)
-    for level in task.step.write_levels:
-        observe(events.LevelDone(task.image, level, f"{item.folder}/{level}".lstrip("/")))
 
 
 def _verify(

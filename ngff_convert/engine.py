@@ -1,4 +1,4 @@
-"""Where region jobs run: one after another, or on threads. All engines run the same function.
+"""Where region jobs run: one after another or on threads here, elsewhere in `cluster`. The job is the same.
 
 Everything heavy in a job (reading, decoding, shrinking, encoding, writing) releases Python's global lock.
 """
@@ -6,14 +6,50 @@ Everything heavy in a job (reading, decoding, shrinking, encoding, writing) rele
 from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ngff_convert.plan import Resources
+
 Item = TypeVar("Item")
 Done = TypeVar("Done")
+
+
+class Engine(Protocol):
+    """Something that runs jobs."""
+
+    @property
+    def resources(self) -> Resources:
+        """What each process that runs jobs may use."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether a job may be run again after it was begun, because a process was lost."""
+
+    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+        """Run a job for every item, as the function `run` does; `workers` at once in each process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """The engine of one machine.
+
+    Attributes
+    ----------
+    resources
+        What this process may use.
+    """
+
+    resources: Resources
+    repeats: bool = False
+
+    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+        """Run a job for every item on threads of this process."""
+        return run(job, items, workers)
 
 
 def run(job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:

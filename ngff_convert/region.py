@@ -1,7 +1,7 @@
 """What one job does: read a region once, write it, shrink it, write that, for every level of its pass.
 
 A job is a pure function of its task and the region's number. It touches only files that belong to that
-region, so it can run anywhere, in any order, and again; when all are stored, the journal gets a line.
+region, so it can run anywhere, in any order, and again. Who runs it notes in the journal that it is done.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from ngff_convert.events import RegionDone
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ngff_convert.journal import Journal
     from ngff_convert.model import Box, PixelArray
     from ngff_convert.sink import Sink
     from ngff_convert.write_plan import Pass
@@ -45,8 +44,6 @@ class PassTask:
         What is read; None where the pass reads an earlier level.
     sink
         What is written, and read where the pass reads an earlier level.
-    journal
-        Where it is noted that a region is finished.
     dtype
         Type of the pixels that are written.
     method
@@ -62,7 +59,6 @@ class PassTask:
     step: Pass
     pixels: PixelArray | None
     sink: Sink
-    journal: Journal
     dtype: str
     method: str
     again: bool
@@ -92,18 +88,13 @@ class PassTask:
                 if max(ratio) > 1:
                     block = shrink(block, ratio, self.method)
                 done = factor
-                if self.again:
-                    self.sink.erase(level, step.box_at(box, factor))
                 # Encoding and writing go on in other threads while the next level is made here.
-                writes.callback(self.sink.write(level, step.box_at(box, factor), block).finish)
+                place = step.box_at(box, factor)
+                writes.callback(self.sink.write(level, place, block, afresh=self.again).finish)
                 written_bytes += block.nbytes
                 crc32 = checksum(block, crc32)
         levels = (step.write_levels[0], step.write_levels[-1])
-        finished = RegionDone(
-            self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled
-        )
-        self.journal.record(finished)
-        return finished
+        return RegionDone(self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled)
 
     def intact(self, finished: RegionDone) -> bool:
         """Return whether what a region wrote is stored: its pixels have the checksum they had."""

@@ -115,6 +115,7 @@ def begun(
     options: Options,
     resources: Resources,
     decided: Sequence[Decided],
+    parts: int = 0,
 ) -> Begun:
     """Return the record of a conversion.
 
@@ -126,11 +127,14 @@ def begun(
         What the user chose.
     resources, decided
         What the regions were planned for, and the plans.
+    parts
+        In how many parts other processes do the regions; 0 where they do not.
     """
     record = {
         "version": __version__,
         "source": [asdict(file) for file in source],
         "missing": list(missing),
+        "parts": parts,
         "options": _lasting(options),
         "resources": asdict(resources),
         "images": [_described(item) for item in decided],
@@ -165,6 +169,7 @@ def _digest(record: Begun, decided: Sequence[Decided]) -> str:
         [[_name(file), file["size"], file["mtime_ns"], file["ends"]] for file in record["source"]],
         [{**image, "plan": item.plan.digest} for image, item in zip(record["images"], decided, strict=True)],
         record["missing"],
+        record["parts"],
         record["options"],
     ]
     return sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
@@ -219,6 +224,7 @@ def differences(before: Mapping[str, Any], now: Begun) -> str:
             *_different_options(before["options"], now["options"]),
             *_different_names(before["images"], now["images"]),
             *([] if before["missing"] == now["missing"] else ["what of the input is missing"]),
+            *_different_parts(before["parts"], now["parts"]),
         ]
         if not found and before["version"] != now["version"]:
             found = [f"ngff-convert {before['version']} planned it otherwise than {now['version']} does"]
@@ -259,6 +265,14 @@ def _different_names(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[
         for old, new in zip(before, now, strict=False)
         if old["name"] != new["name"]
     ]
+
+
+def _different_parts(before: int, now: int) -> list[str]:
+    if before == now:
+        return []
+    if not now:
+        return [f"it is planned in {before} parts, which `ngff-convert finish` makes a store of"]
+    return [f"it is planned in {before} parts, not {now}" if before else "it is not planned in parts"]
 
 
 def _words(name: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,39 +87,39 @@ class Sink:
             except (ValueError, OSError) as error:
                 raise _write_error(f"{self.root}/{number}", error) from error
 
-    def write(self, level: int, box: Box, block: NDArray[Any]) -> PendingWrite:
-        """Start to write a block of pixels, (t, c, z, y, x), into a box of a level."""
-        stored = self._stored(box.slices)
+    def write(self, level: int, box: Box, block: NDArray[Any], *, afresh: bool = False) -> PendingWrite:
+        """Start to write a block of pixels, (t, c, z, y, x), into a box of a level.
+
+        Parameters
+        ----------
+        level
+            Number of the level.
+        box
+            Consists of whole write objects, or ends at the level's edge.
+        block
+            The pixels.
+        afresh
+            Whether nothing is asked about what may be stored there already, whole or damaged. Otherwise an
+            object at the level's edge is read before it is replaced, because the box ends there and the
+            object does not; this costs a copy of the pixels at the edge instead.
+        """
         # The axes that are left out have size 1.
         pixels = block.reshape([n for n, axis in zip(block.shape, AXES, strict=True) if axis in self.axes])
         where = f"{self.root}/{level} at {box}"
+        start = self._stored(box.start)
         try:
-            future = _array(self, level)[stored].write(pixels, can_reference_source_data_indefinitely=True)
+            array = _array(self, level)
+            if afresh:
+                array = _padded(self, level)
+                sizes = array.chunk_layout.write_chunk.shape
+                beyond = [-n % size for n, size in zip(pixels.shape, sizes, strict=True)]
+                if any(beyond):
+                    pixels = np.pad(pixels, [(0, more) for more in beyond])
+            stored = tuple(slice(a, a + n) for a, n in zip(start, pixels.shape, strict=True))
+            future = array[stored].write(pixels, can_reference_source_data_indefinitely=True)
         except (ValueError, OSError) as error:
             raise _write_error(where, error) from error
         return PendingWrite(future, where)
-
-    def erase(self, level: int, box: Box) -> None:
-        """Remove the write objects of a box, which consists of whole ones.
-
-        Those at the image's edge are otherwise read before they are replaced, damaged or not, because a box
-        ends there and a chunk does not.
-        """
-        array = _array(self, level)
-        sizes = array.chunk_layout.write_chunk.shape
-        grid = [
-            range(a // size, -(-b // size))
-            for a, b, size in zip(self._stored(box.start), self._stored(box.stop), sizes, strict=True)
-        ]
-        prefix = "" if self.ngff_version == "0.4" else "c/"
-        try:
-            removed = [
-                array.kvstore.write(prefix + "/".join(map(str, place)), None) for place in product(*grid)
-            ]
-            for future in removed:
-                future.result()
-        except (ValueError, OSError) as error:
-            raise _write_error(f"{self.root}/{level} at {box} (removing)", error) from error
 
     def read(self, level: int, box: Box) -> NDArray[Any]:
         """Read a box of a level that was written before, as (t, c, z, y, x)."""
@@ -158,6 +157,7 @@ class Sink:
     ) -> None:
         """Forget every open array, of all sinks: a folder of the same name may hold other arrays next."""
         _array.cache_clear()
+        _padded.cache_clear()
 
     def _stored(self, items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
@@ -189,6 +189,15 @@ def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorst
 @lru_cache(maxsize=64)
 def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
     return _open(sink, level, open=True).result()
+
+
+@lru_cache(maxsize=64)
+def _padded(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
+    """Return the same array, but as if its last write objects were not cut off at the edge."""
+    metadata = _array(sink, level).spec().to_json()["metadata"]
+    objects = _array(sink, level).chunk_layout.write_chunk.shape
+    metadata["shape"] = [-(-n // size) * size for n, size in zip(metadata["shape"], objects, strict=True)]
+    return _open(sink, level, metadata=metadata, open=True, assume_metadata=True).result()
 
 
 @lru_cache(maxsize=8)

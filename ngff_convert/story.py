@@ -40,11 +40,10 @@ class Story:
             self._filled += event.filled
         self._observer(event)
 
-    def keep(self, finished: Iterable[events.RegionDone]) -> None:
+    def keep(self, read_bytes: int, filled: Iterable[str]) -> None:
         """Count what an earlier run has done."""
-        for done in finished:
-            self._kept_bytes += done.read_bytes
-            self._filled += done.filled
+        self._kept_bytes += read_bytes
+        self._filled += filled
 
     def report(self, place: Target, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
         """Return the report of a store that is whole and has not its name yet."""

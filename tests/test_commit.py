@@ -5,7 +5,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def begun(digest: str) -> Begun:
     """Return a record of a conversion."""
     options = {**{field.name: None for field in fields(Options)}, "name": digest}
-    return {"digest": digest, "version": "1", "source": [], "missing": [], "options": options, "images": []}
+    nothing: dict[str, Any] = {"source": [], "missing": [], "parts": 0, "images": []}
+    return {"digest": digest, "version": "1", "options": options, **nothing}
 
 
 def finish(target: Target) -> None:

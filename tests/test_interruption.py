@@ -390,8 +390,8 @@ def test_chunks_of_a_region_that_failed_are_not_written_after_the_run_ended(
     started: list[str] = []
     write = sink.Sink.write
 
-    def counted(place: sink.Sink, level: int, box: Box, block: Any) -> sink.PendingWrite:
-        pending = write(place, level, box, block)
+    def counted(place: sink.Sink, level: int, box: Box, block: Any, **how: Any) -> sink.PendingWrite:
+        pending = write(place, level, box, block, **how)
         started.append(pending._where)
         return pending
 

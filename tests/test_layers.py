@@ -22,7 +22,7 @@ LAYERS = [
     {"progress", "json_log", "words", "signals", "verify", "validate"},
     {"convert"},
     {"story"},
-    {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare"},
+    {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare", "passes"},
     {"engine", "ngff", "omexml", "region", "resume"},
     {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
     {"pyramid", "chunking", "options", "validation"},

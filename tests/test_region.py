@@ -13,7 +13,6 @@ from reference import shrunk
 
 from ngff_convert import engine, plan
 from ngff_convert.errors import OptionError
-from ngff_convert.journal import Journal
 from ngff_convert.model import Box
 from ngff_convert.options import Options
 from ngff_convert.plan import Resources
@@ -32,11 +31,7 @@ BOX = Box((0,) * 5, (1,) * 5)
 
 
 def task(step: Pass, source: ArrayPixels | None, sink: Sink, decided: WritePlan) -> PassTask:
-    journal = Journal(sink.root, "plan", flush=False)
-    journal.create()
-    return PassTask(
-        0, 0, step, source, sink, journal, decided.dtype, decided.method, again=False, fills=False
-    )
+    return PassTask(0, 0, step, source, sink, decided.dtype, decided.method, again=False, fills=False)
 
 
 def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int) -> list[NDArray[Any]]:

@@ -9,6 +9,7 @@ import pytest
 import tensorstore as ts
 import zarr
 from images import NoPixels, image
+from stores import tree
 
 from ngff_convert import plan
 from ngff_convert.errors import OptionError, VerificationError, WriteError
@@ -209,3 +210,28 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "image").write_text("a file, not a folder")
     with pytest.raises(WriteError, match="image/0: cannot write"):
         sink_for(tmp_path / "image", decide())
+
+
+@pytest.mark.parametrize(("version", "shards"), [("0.4", "none"), ("0.5", "none"), ("0.5", (8, 32, 64))])
+@pytest.mark.parametrize("left", [b"", b"rubbish", b"\0" * 5000])
+def test_what_is_written_afresh_is_the_same_whatever_was_there(
+    tmp_path: Path, version: str, shards: tuple[int, ...] | str, left: bytes
+) -> None:
+    pixels = coded_pixels(SHAPE)
+    pixels[0, 0] = 0
+    decided = decide(ngff_version=version, shards=shards)
+    whole = Box((0,) * 5, SHAPE)
+    with sink_for(tmp_path / "once", decided) as once:
+        once.write(0, whole, pixels).finish()
+    stored = tree(tmp_path / "once")
+    with sink_for(tmp_path / "again", decided) as again:
+        for name in stored:
+            if not name.endswith((".zarray", "zarr.json")):
+                (tmp_path / "again" / name).parent.mkdir(parents=True, exist_ok=True)
+                (tmp_path / "again" / name).write_bytes(left)
+        part = Box((1, 1, 8, 32, 0), SHAPE)
+        with pytest.raises(WriteError):  # this is why
+            again.write(0, part, pixels[part.slices]).finish()
+        again.write(0, whole, pixels, afresh=True).finish()
+        np.testing.assert_array_equal(again.read(0, whole), pixels)
+    assert tree(tmp_path / "again") == stored
