@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
+from ngff_convert.cli_batch import batch_command
 from ngff_convert.cli_checks import validate_command, verify_command
+from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
 from ngff_convert.cli_options import (
     INPUT,
     LOG_FORMAT,
@@ -27,9 +29,9 @@ from ngff_convert.cli_options import (
     STORE,
     options_from,
 )
-from ngff_convert.cli_output import outcome, print_json, print_lines, print_notes, some
+from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes
 from ngff_convert.describe import one_line
-from ngff_convert.errors import ConversionError, OptionError, ReadError
+from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.signals import Stopped, stopped_by_signals
 from ngff_convert.version import PROGRAM, __version__
 
@@ -91,6 +93,7 @@ def commands() -> None:
     \b
     ngff-convert IN.ims OUT.ome.zarr            convert a file
     ngff-convert 't{t}_z{z}.tif' OUT.ome.zarr   convert many files that are one image
+    ngff-convert batch '*.ims' OUTDIR           convert many files
     ngff-convert inspect IN.tif                 show what is in it
     ngff-convert verify IN.ims OUT.ome.zarr     compare all pixels
     ngff-convert validate OUT.ome.zarr          check an OME-Zarr, whoever wrote it
@@ -137,9 +140,7 @@ def convert_command(
 
     tune_process()
     with outcome(source, target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
-        report = convert(source, target, options, observe)
-        if report.filled:
-            raise ReadError(f"{source}: not whole: {some(report.filled)}; {target} is made without that")
+        not_whole(source, target, convert(source, target, options, observe))
 
 
 def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str, str]:
@@ -204,7 +205,10 @@ def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
             raise refused
 
 
+commands.add_command(batch_command)
 commands.add_command(verify_command)
+for command in (plan_command, run_command, status_command, finish_command):
+    commands.add_command(command)
 commands.add_command(validate_command)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ngff_convert.errors import ConversionError, TargetError, WriteError
+from ngff_convert.errors import ConversionError, ReadError, TargetError, WriteError
 from ngff_convert.signals import Stopped
 from ngff_convert.version import __version__
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.events import Event, Observer
     from ngff_convert.readers.contract import Source
+    from ngff_convert.write_plan import Report
 
 REPORT_VERSION = 1
 """Of the file that ``--report`` writes: fields may be added to it, none removed or changed."""
@@ -193,6 +194,18 @@ def _is_report(path: Path) -> bool:
 
 
 # -- standard output ---------------------------------------------------------------------------------------
+
+
+def not_whole(source: str, target: str, report: Report) -> None:
+    """End with the exit code of an input that cannot be read where a part of it was filled.
+
+    Raises
+    ------
+    ReadError
+        It was.
+    """
+    if report.filled:
+        raise ReadError(f"{source}: not whole: {some(report.filled)}; {target} is made without that")
 
 
 def some(lines: Sequence[str]) -> str:

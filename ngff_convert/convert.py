@@ -345,9 +345,9 @@ def _write_pixels(
             todo = passes.tasks(number, item, sink, fills=options.on_error == "fill", again=again)
             kept = passes.kept(todo, entries, item.plan.workers)
             kept_bytes = sum(there.read_bytes for there in kept)
-            story(
-                events.ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, kept_bytes)
-            )
+            name, plan_of = item.image.name, item.plan
+            total = plan_of.read_bytes
+            story(events.ImageStarted(number, len(decided), name, item.folder, plan_of, total, kept_bytes))
             for task, there in zip(todo, kept, strict=True):
                 story.keep(there.read_bytes, there.filled)
                 missing = passes.missing(task, there.regions)

@@ -32,8 +32,10 @@ class ImageStarted:
         Where its group is in the store: ``""`` is the root.
     plan
         Everything decided about it.
+    total_bytes
+        What is to be read, by all its passes; or by a part of the work.
     finished_bytes
-        Of its `WritePlan.read_bytes`, what an earlier run has done already.
+        Of these, what an earlier run has done already.
     """
 
     index: int
@@ -41,7 +43,8 @@ class ImageStarted:
     name: str
     folder: str
     plan: WritePlan
-    finished_bytes: int = 0
+    total_bytes: int
+    finished_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,14 @@ class Journal:
         Names what is written; lines of anything else are not believed.
     flush
         Whether pixels are on the disk before `record` is called, and the line is when it returns.
+    writer
+        What the files of this writer begin with; others are then not read. Empty is all of them.
     """
 
     folder: str
     digest: str
     flush: bool
+    writer: str = ""
 
     @property
     def path(self) -> Path:
@@ -78,7 +81,7 @@ class Journal:
         WriteError
             It cannot be written; then the region counts as unfinished.
         """
-        path = self.path / _writer(os.getpid())
+        path = self.path / f"{self.writer}{_writer(os.getpid())}"
         line = json.dumps({"plan": self.digest, "flushed": self.flush, **asdict(done)})
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -106,7 +109,7 @@ class Journal:
             The journal is there but cannot be read.
         """
         try:
-            for path in sorted(self.path.glob("*.jsonl")):
+            for path in sorted(self.path.glob(f"{self.writer}*.jsonl")):
                 with path.open("rb") as lines:
                     for line in lines:
                         entry = _entry(line, self.digest)

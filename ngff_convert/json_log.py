@@ -58,7 +58,7 @@ class JsonLines(AbstractContextManager["JsonLines"]):
             case Note():
                 self._say("warning", message=event.message)
             case ImageStarted():
-                self._done, self._total = event.finished_bytes, event.plan.read_bytes
+                self._done, self._total = event.finished_bytes, event.total_bytes
                 self._say("plan", **_plan(event))
             case RegionDone():
                 self._done += event.read_bytes
@@ -90,7 +90,7 @@ def _plan(event: ImageStarted) -> dict[str, Any]:
         **describe.levels_json(plan, event.folder),
         "regions": sum(step.n_regions for step in plan.passes),
         "workers": plan.workers,
-        "total_bytes": plan.read_bytes,
+        "total_bytes": event.total_bytes,
         "finished_bytes": event.finished_bytes,
         "digest": plan.digest,
     }

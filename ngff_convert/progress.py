@@ -40,7 +40,7 @@ class Lines(AbstractContextManager["Lines"]):
                 self._say(f"note: {event.message}")
             case ImageStarted():
                 self._read = self._finished = event.finished_bytes
-                self._total = event.plan.read_bytes
+                self._total = event.total_bytes
                 self._started = self._last = time.monotonic()
                 self._say(_title(event))
                 for line in describe.plan_lines(event.plan) if self._verbose else ():
@@ -119,7 +119,7 @@ class Bar(AbstractContextManager["Bar"]):
                 if self._task is not None:
                     self._bar.remove_task(self._task)
                 self._task = self._bar.add_task(
-                    _title(event), total=event.plan.read_bytes, completed=event.finished_bytes, levels=""
+                    _title(event), total=event.total_bytes, completed=event.finished_bytes, levels=""
                 )
             case RegionDone() if self._task is not None:
                 self._bar.update(self._task, advance=event.read_bytes, levels=_levels(event))

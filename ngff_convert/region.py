@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 import imagecodecs
@@ -20,6 +20,8 @@ from ngff_convert.errors import OptionError, WriteError
 from ngff_convert.events import RegionDone
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, PixelArray
@@ -95,6 +97,11 @@ class PassTask:
                 crc32 = checksum(block, crc32)
         levels = (step.write_levels[0], step.write_levels[-1])
         return RegionDone(self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled)
+
+    def read_bytes(self, regions: Iterable[int]) -> int:
+        """Return the uncompressed bytes that some regions read."""
+        dtype = self.dtype if self.pixels is None else self.pixels.dtype
+        return sum(prod(self.step.box(index).shape) for index in regions) * np.dtype(dtype).itemsize
 
     def intact(self, finished: RegionDone) -> bool:
         """Return whether what a region wrote is stored: its pixels have the checksum they had."""

@@ -86,6 +86,11 @@ def check_as_opened(path: str, before: os.stat_result | None, source: Sequence[F
         raise ReadError(f"{path}: was changed while it was opened; wait until it is written")
 
 
+def recorded(record: Mapping[str, Any]) -> list[FileFacts]:
+    """Return the files of an earlier run, from its record."""
+    return [FileFacts(**file) for file in record["source"]]
+
+
 def check_unchanged(source: Sequence[FileFacts]) -> None:
     """Refuse pixels of which some may be from before a change, and some from after it.
 

@@ -17,9 +17,9 @@ PACKAGE = Path(ngff_convert.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"cli_checks"},
+    {"cli_checks", "cli_jobs"},
     {"cli_options", "cli_output", "__init__", "testing"},
-    {"progress", "json_log", "words", "signals", "verify", "validate"},
+    {"progress", "json_log", "words", "signals", "verify", "validate", "array_job"},
     {"convert"},
     {"story"},
     {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare", "passes"},

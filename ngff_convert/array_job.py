@@ -1,0 +1,407 @@
+"""A conversion in parts that any number of processes do, on any machines that share a folder: an array job.
+
+`plan` decides everything, makes the empty arrays and writes a job file. `run` does one part: a share of the
+regions that are read from the source, each of which owns its write objects, so parts need no lock, and may
+run in any order, at once, and again. `status` reads from the journal what is done. `finish` does the rest on
+one machine: the levels made of stored levels, metadata, checks, and the final name.
+
+Regions of parts are always flushed before they are journalled: only then do other machines see them for sure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert import machine, passes, resume, store
+from ngff_convert.commit import Target
+from ngff_convert.convert import begin, carry_out, decide, name_of, open_with, opened_for
+from ngff_convert.engine import Threads
+from ngff_convert.errors import OptionError, ReadError, TargetError, WriteError
+from ngff_convert.events import ImageStarted, Note
+from ngff_convert.journal import Journal
+from ngff_convert.options import Options
+from ngff_convert.story import Story
+from ngff_convert.version import __version__
+from ngff_convert.write_plan import Codec, WritePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ngff_convert.events import Observer
+    from ngff_convert.plan import Resources
+    from ngff_convert.write_plan import Decided, Report
+
+JOB_VERSION = 1
+"""Of the job file: fields may be added to it, none removed or changed."""
+
+PART_VARIABLES = (
+    "SLURM_ARRAY_TASK_ID",
+    "PBS_ARRAY_INDEX",
+    "PBS_ARRAYID",
+    "LSB_JOBINDEX",
+    "SGE_TASK_ID",
+)
+"""Where Slurm, PBS Pro, Torque, LSF and Grid Engine say which part of an array a process is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A conversion in parts.
+
+    Attributes
+    ----------
+    source, target
+        Input and output, absolute.
+    parts
+        How many there are; they are numbered from 1, as all schedulers can.
+    digest
+        Names what is written.
+    options
+        Of the conversion.
+    """
+
+    source: str
+    target: str
+    parts: int
+    digest: str
+    options: Options
+
+    @property
+    def place(self) -> Target:
+        """Where the output goes."""
+        return Target(Path(self.target))
+
+    def journal(self, writer: str = "") -> Journal:
+        """Return the journal, of one writer or of all."""
+        return Journal(str(self.place.partial), self.digest, flush=True, writer=writer)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far a job is.
+
+    Attributes
+    ----------
+    regions, done
+        For each part, how many regions it has, and how many of them are finished.
+    """
+
+    regions: tuple[int, ...]
+    done: tuple[int, ...]
+
+    def parts(self, state: str) -> list[int]:
+        """Return the parts, from 1, that are ``"done"``, ``"begun"`` or ``"missing"``."""
+        return [
+            part
+            for part, (n, done) in enumerate(zip(self.regions, self.done, strict=True), 1)
+            if state == ("done" if done == n else "begun" if done else "missing")
+        ]
+
+    @property
+    def undone(self) -> list[int]:
+        """Parts that have to be run, again or at all."""
+        return sorted(self.parts("begun") + self.parts("missing"))
+
+
+def array_spec(parts: Sequence[int]) -> str:
+    """Return part numbers, ascending, as schedulers take them.
+
+    Examples
+    --------
+    >>> array_spec([3, 17, 18, 19, 20]), array_spec([])
+    ('3,17-20', '')
+    """
+    spans: list[list[int]] = []
+    for part in parts:
+        if spans and part == spans[-1][1] + 1:
+            spans[-1][1] = part
+        else:
+            spans.append([part, part])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
+
+
+def plan(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    parts: int,
+    options: Options,
+    observer: Observer,
+) -> Job:
+    """Decide everything and make the empty arrays; what earlier runs of the same job have finished is kept.
+
+    Parameters
+    ----------
+    source, target
+        The input, and the output to be.
+    parts
+        How many there are to be.
+    options
+        Of the conversion; `workers` and `memory` are those of the machines that run parts.
+    observer
+        Is called with each event.
+
+    Raises
+    ------
+    ConversionError
+        What `convert` raises before the first pixel is read.
+    """
+    path, out = os.path.abspath(source), os.path.abspath(target)  # noqa: PTH100 - a pattern is no path
+    if options.files_from is not None:
+        options = replace(options, files_from=os.path.abspath(options.files_from))  # noqa: PTH100
+    story = Story(observer)
+    with (
+        Target(Path(out), options.overwrite, options.restart) as place,
+        opened_for(place, path, options) as (opened, files),
+    ):
+        work = begin(place, path, opened, files, options, machine.resources(), story, parts=parts)
+        for item in work.decided:
+            with store.sink(place.partial, item, flush=True) as sink:
+                sink.create(item.plan)
+        regions = sum(n for _, _, n in _shared(item.plan for item in work.decided))
+        if parts > regions:
+            story(Note(f"there are only {regions} regions: {parts - regions} parts have nothing to do"))
+    return Job(path, out, parts, work.journal.digest, options)
+
+
+def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
+    """Do what is not yet done of a part; return how many regions that were.
+
+    Parameters
+    ----------
+    job
+        The job.
+    part
+        From 1.
+    resources
+        What this machine gives to it.
+    observer
+        Is called with each event.
+
+    Raises
+    ------
+    OptionError
+        There is no such part.
+    TargetError
+        The partial store is not that of this job, or is finished.
+    ReadError
+        The input has changed since the job was planned, or cannot be read.
+    """
+    if not 1 <= part <= job.parts:
+        raise OptionError(f"--part {part}: the job has parts 1 to {job.parts}")
+    record = _record(job)
+    journal = job.journal(f"part-{part}.")
+    story = Story(observer)
+    with open_with(job.source, job.options) as opened:
+        files = resume.recorded(record)
+        resume.check_unchanged(files)
+        first = resume.earlier(record, resources)
+        planned = decide(
+            opened,
+            replace(job.options, workers=first.workers, memory=first.memory),
+            name_of(job.source),
+        )
+        now = resume.begun(files, tuple(opened.missing), job.options, first, planned, job.parts)
+        if [file.path for file in files] != list(opened.paths) or now["digest"] != job.digest:
+            raise ReadError(
+                f"{job.source}: is not what it was when the job was planned: "
+                f"{resume.differences(record, now)}; plan it again with --restart"
+            )
+        done = _run_part(job, part, resume.fitted(planned, resources), journal, story)
+        resume.check_unchanged(files)
+    return done
+
+
+def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Journal, story: Story) -> int:
+    """Do the regions of a part that the journal does not have."""
+    journal.create()
+    entries = passes.journalled(journal)
+    engine = Threads(machine.resources())
+    count = 0
+    for number, at, regions in _of_part(job.parts, part, [item.plan for item in decided]):
+        item = decided[number]
+        with store.sink(job.place.partial, item, flush=True) as sink:
+            task = passes.tasks(number, item, sink, fills=job.options.on_error == "fill", again=True)[at]
+            (kept,) = passes.kept([task], entries, item.plan.workers)
+            missing = passes.missing(task, kept.regions, regions)
+            total = task.read_bytes(regions)
+            story(
+                ImageStarted(
+                    number,
+                    len(decided),
+                    item.image.name,
+                    item.folder,
+                    item.plan,
+                    total,
+                    total - task.read_bytes(missing),
+                )
+            )
+            passes.run(task, missing, item.plan.workers, engine, journal, story)
+            count += len(missing)
+    return count
+
+
+def status(job: Job) -> Status:
+    """Return how far a job is, from its journal.
+
+    Raises
+    ------
+    TargetError
+        The partial store is not that of this job, or is finished.
+    """
+    plans = [WritePlan.from_json(image["plan"]) for image in _record(job)["images"]]
+    shared = list(_shared(plans))
+    total = sum(n for _, _, n in shared)
+    # Where the regions of a pass begin among those of all, and which of them are finished.
+    first, seen, before = {}, bytearray(total), 0
+    for number, at, n in shared:
+        first[number, at] = (before, n)
+        before += n
+    for done, _ in job.journal().finished():
+        start, n = first.get((done.image, done.step), (0, 0))
+        if done.region < n:
+            seen[start + done.region] = 1
+    edges = [part * total // job.parts for part in range(job.parts + 1)]
+    return Status(
+        tuple(b - a for a, b in pairwise(edges)), tuple(seen.count(1, a, b) for a, b in pairwise(edges))
+    )
+
+
+def finish(job: Job, options: Options, observer: Observer) -> Report:
+    """Do what is left when all parts are done, and give the output its name.
+
+    Parameters
+    ----------
+    job
+        The job.
+    options
+        How this runs: `workers`, `memory` and where; the rest is the job's.
+    observer
+        Is called with each event.
+
+    Raises
+    ------
+    TargetError
+        Parts are missing; they are named.
+    ConversionError
+        What `convert` raises.
+    """
+    if undone := status(job).undone:
+        raise TargetError(
+            f"{job.place.partial}: {len(undone)} of {job.parts} parts are not done: {array_spec(undone)}; "
+            "run them, then finish"
+        )
+    running = {name: getattr(options, name) for name in ("workers", "memory")}
+    return carry_out(
+        job.source, job.target, replace(job.options, restart=False, **running), observer, parts=job.parts
+    )
+
+
+# -- which regions are whose -------------------------------------------------------------------------------
+
+
+def _shared(plans: Iterable[WritePlan]) -> Iterator[tuple[int, int, int]]:
+    """Yield the passes that are done in parts, those that read the source: image, pass, regions."""
+    for number, decided in enumerate(plans):
+        for at, step in enumerate(decided.passes):
+            if step.native:
+                yield number, at, step.n_regions
+
+
+def _of_part(parts: int, part: int, plans: Sequence[WritePlan]) -> Iterator[tuple[int, int, range]]:
+    """Yield what a part has of each pass: image, pass, regions; neighbours, as they share source chunks."""
+    total = sum(n for _, _, n in _shared(plans))
+    start, stop = (part - 1) * total // parts, part * total // parts
+    before = 0
+    for number, at, n in _shared(plans):
+        own = range(max(start - before, 0), min(stop - before, n))
+        if own:
+            yield number, at, own
+        before += n
+
+
+# -- the job file ------------------------------------------------------------------------------------------
+
+
+def save(job: Job, path: Path) -> None:
+    """Write a job file.
+
+    Raises
+    ------
+    TargetError
+        There is a file of that name which is no job.
+    WriteError
+        It cannot be written.
+    """
+    if path.exists():
+        try:
+            load(path)
+        except OptionError as error:
+            raise TargetError(f"{path}: exists already and is no job; choose another name") from error
+    options = {**asdict(job.options), "restart": False}
+    record = {"job": JOB_VERSION, "version": __version__, **asdict(job), "options": options}
+    half = path.with_name(f".{path.name[:40]}.{os.getpid()}")
+    try:
+        half.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        half.replace(path)
+    except OSError as error:
+        raise WriteError(
+            f"{path}: cannot be written: {error.strerror}; choose another place for it"
+        ) from error
+
+
+def load(path: Path) -> Job:
+    """Read a job file.
+
+    Raises
+    ------
+    ReadError
+        It cannot be read.
+    OptionError
+        It is no job file, or one of another version.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; is it the job file?") from error
+    try:
+        record = json.loads(text)
+        if record["job"] != JOB_VERSION:
+            raise OptionError(
+                f"{path}: is a job of ngff-convert {record['version']}; plan it again with {__version__}"
+            )
+        chosen = {field.name: record["options"][field.name] for field in fields(Options)}
+        options = Options(**{**chosen, "codec": Codec(**chosen["codec"])})
+        return Job(**{**{f.name: record[f.name] for f in fields(Job)}, "options": options})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OptionError(f"{path}: is no job file; `ngff-convert plan` makes them") from error
+
+
+def part_of_this_process(environment: Mapping[str, str]) -> int | None:
+    """Return the part that a scheduler gave to this process; None where there is none.
+
+    Examples
+    --------
+    >>> part_of_this_process({"SLURM_ARRAY_TASK_ID": "17"})
+    17
+    >>> part_of_this_process({"SGE_TASK_ID": "undefined", "LSB_JOBINDEX": "0"})  # not of an array
+    """
+    numbers = (environment.get(name, "") for name in PART_VARIABLES)
+    return next((int(text) for text in numbers if text.isdecimal() and int(text)), None)
+
+
+def _record(job: Job) -> dict[str, Any]:
+    """Return what the partial store of a job was begun with."""
+    left = job.place.left()
+    if left is not None and left.get("digest") == job.digest:
+        return left
+    if os.path.lexists(job.target):
+        raise TargetError(f"{job.target}: is there already: the job is finished, or the output is another's")
+    raise TargetError(
+        f"{job.place.partial}: is {'not there' if left is None else 'of another plan'}; "
+        "plan the job again, or use its newest job file"
+    )

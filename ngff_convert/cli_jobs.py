@@ -1,0 +1,166 @@
+"""The commands of a conversion in parts: ``plan``, ``run``, ``status``, ``finish``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import cloup
+
+from ngff_convert.cli_options import (
+    INPUT,
+    LOG_FORMAT,
+    METADATA,
+    PYRAMID,
+    REPORT,
+    RESOURCES,
+    RUN,
+    SELECTION,
+    STORE,
+    options_from,
+)
+from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines
+from ngff_convert.describe import counted
+from ngff_convert.errors import OptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ngff_convert.array_job import Status
+
+_JOB = cloup.argument("job_file", metavar="JOB", type=Path, help="What `ngff-convert plan` wrote.")
+_QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+@cloup.command("plan")
+@cloup.argument("source", metavar="IN", help="A file, a folder, or a pattern of names.")
+@cloup.argument("target", metavar="OUT", help="The store to make, in a folder that all machines see.")
+@cloup.option_group(
+    "Parts",
+    cloup.option(
+        "-n", "--parts", type=click.IntRange(min=1), metavar="N", required=True, help="How many there are."
+    ),
+    cloup.option(
+        "-o", "--output", "job_file", type=Path, metavar="JOB", required=True, help="The job file to write."
+    ),
+)
+@INPUT
+@STORE
+@PYRAMID
+@SELECTION
+@METADATA
+@RUN
+@cloup.option_group("Display", LOG_FORMAT, _QUIET)
+def plan_command(
+    source: str, target: str, parts: int, job_file: Path, log_format: str, quiet: bool, **words: object
+) -> None:
+    """Plan a conversion in N parts, which `ngff-convert run` does on any machine.
+
+    --workers and --memory are those of the machines that will run parts.
+    """
+    from ngff_convert import array_job
+
+    options = options_from(words)
+    with outcome(source, target, log_format, None, quiet=quiet, verbose=False) as observe:
+        job = array_job.plan(source, target, parts, options, observe)
+        array_job.save(job, job_file)
+    if not quiet:
+        print_lines(
+            [f"{job_file}: {counted(parts, 'part')}, numbered from 1; the work is in {job.place.partial}"]
+        )
+
+
+@cloup.command("run")
+@_JOB
+@cloup.option_group(
+    "Parts",
+    cloup.option(
+        "--part",
+        type=int,
+        metavar="K",
+        help="Which, from 1.  [default: what Slurm, PBS, LSF or Grid Engine say]",
+    ),
+)
+@RESOURCES
+@cloup.option_group("Display", LOG_FORMAT, _QUIET)
+def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, **words: object) -> None:
+    """Do one part of a job: in any order, on any machine, any number of times.
+
+    What of it is done already is not done again.
+    """
+    from ngff_convert import array_job, machine, resume
+
+    options = options_from(words)
+    part = array_job.part_of_this_process(os.environ) if part is None else part
+    if part is None:
+        raise OptionError(f"--part: is not given, and none of {', '.join(array_job.PART_VARIABLES)} tells it")
+    job = array_job.load(job_file)
+    machine.tune_process()
+    with outcome(job.source, job.target, log_format, None, quiet=quiet, verbose=False) as observe:
+        done = array_job.run(job, part, resume.wanted(options, machine.resources()), observe)
+    if not quiet:
+        print_lines([f"part {part} of {job.parts} is done: {counted(done, 'region')} now"])
+
+
+@cloup.command("status")
+@_JOB
+@cloup.option("--missing", is_flag=True, help="Print only the parts to be run, such as 3,17-20.")
+@cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status_command(job_file: Path, missing: bool, as_json: bool) -> None:
+    """Show which parts of a job are done, and which have to be run."""
+    from ngff_convert import array_job
+
+    if missing and as_json:
+        raise click.UsageError("--missing and --json exclude each other")
+    job = array_job.load(job_file)
+    status = array_job.status(job)
+    spec = array_job.array_spec(status.undone)
+    if missing:
+        print_lines([spec])
+    elif as_json:
+        print_json({"source": job.source, "target": job.target, **_facts(status), "resubmit": spec})
+    else:
+        print_lines([f"{job.source} -> {job.target}", *_table(status), f"resubmit {spec or 'nothing'}"])
+
+
+def _facts(status: Status) -> dict[str, object]:
+    states = {state: status.parts(state) for state in ("done", "begun", "missing")}
+    return {"regions": sum(status.regions), "regions_done": sum(status.done), **states}
+
+
+def _table(status: Status) -> Iterator[str]:
+    from ngff_convert.array_job import array_spec
+
+    for state in ("done", "begun", "missing"):
+        parts = status.parts(state)
+        of, done = (sum(counts[part - 1] for part in parts) for counts in (status.regions, status.done))
+        line = f"{state:<8} {counted(len(parts), 'part'):<12} {done} of {counted(of, 'region'):<20}"
+        yield f"{line} {array_spec(parts)}".rstrip()
+
+
+@cloup.command("finish")
+@_JOB
+@RESOURCES
+@cloup.option_group(
+    "Display",
+    LOG_FORMAT,
+    REPORT,
+    _QUIET,
+    cloup.option("-v", "--verbose", is_flag=True, help="Print the plan too."),
+)
+def finish_command(
+    job_file: Path, log_format: str, report_file: str | None, quiet: bool, verbose: bool, **words: object
+) -> None:
+    """Do what is left of a job when all parts are done: small levels, metadata, checks, and OUT its name.
+
+    Refused while parts are missing, which are named; the exit code is then 5.
+    """
+    from ngff_convert import array_job, machine
+
+    options = options_from(words)
+    job = array_job.load(job_file)
+    machine.tune_process()
+    with outcome(job.source, job.target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
+        not_whole(job.source, job.target, array_job.finish(job, options, observe))
