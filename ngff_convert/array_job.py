@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from ngff_convert import machine, passes, resume, store
 from ngff_convert.commit import Target
-from ngff_convert.convert import begin, carry_out, decide, name_of, open_with, opened_for
+from ngff_convert.convert import begin, carry_out, decide, elsewhere, name_of, open_with, opened_for
 from ngff_convert.engine import Threads
 from ngff_convert.errors import OptionError, ReadError, TargetError, WriteError
 from ngff_convert.events import ImageStarted, Note
 from ngff_convert.journal import Journal
-from ngff_convert.options import Options
+from ngff_convert.options import PLACE, Options
 from ngff_convert.story import Story
 from ngff_convert.version import __version__
 from ngff_convert.write_plan import Codec, WritePlan
@@ -150,9 +150,7 @@ def plan(
     ConversionError
         What `convert` raises before the first pixel is read.
     """
-    path, out = os.path.abspath(source), os.path.abspath(target)  # noqa: PTH100 - a pattern is no path
-    if options.files_from is not None:
-        options = replace(options, files_from=os.path.abspath(options.files_from))  # noqa: PTH100
+    path, out, options = elsewhere(source, target, options)
     story = Story(observer)
     with (
         Target(Path(out), options.overwrite, options.restart) as place,
@@ -295,7 +293,7 @@ def finish(job: Job, options: Options, observer: Observer) -> Report:
             f"{job.place.partial}: {len(undone)} of {job.parts} parts are not done: {array_spec(undone)}; "
             "run them, then finish"
         )
-    running = {name: getattr(options, name) for name in ("workers", "memory")}
+    running = {name: getattr(options, name) for name in PLACE}
     return carry_out(
         job.source, job.target, replace(job.options, restart=False, **running), observer, parts=job.parts
     )

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
+from ngff_convert.cli_archive import pack_command, unpack_command
 from ngff_convert.cli_batch import batch_command
 from ngff_convert.cli_checks import validate_command, verify_command
 from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
 from ngff_convert.cli_options import (
+    CLUSTER,
     INPUT,
     LOG_FORMAT,
     METADATA,
@@ -97,6 +99,7 @@ def commands() -> None:
     ngff-convert inspect IN.tif                 show what is in it
     ngff-convert verify IN.ims OUT.ome.zarr     compare all pixels
     ngff-convert validate OUT.ome.zarr          check an OME-Zarr, whoever wrote it
+    ngff-convert pack OUT.ome.zarr OUT.ozx      one file of it; unpack makes a folder again
     ngff-convert convert --help                 all options of a conversion
     """  # noqa: D301 - click's mark for a block is this very character
 
@@ -110,6 +113,7 @@ def commands() -> None:
 @SELECTION
 @METADATA
 @RUN
+@CLUSTER
 @_SHOW
 def convert_command(
     source: str,
@@ -210,6 +214,8 @@ commands.add_command(verify_command)
 for command in (plan_command, run_command, status_command, finish_command):
     commands.add_command(command)
 commands.add_command(validate_command)
+commands.add_command(pack_command)
+commands.add_command(unpack_command)
 
 
 @commands.command("formats")

@@ -10,6 +10,7 @@ import click
 import cloup
 
 from ngff_convert.cli_options import (
+    CLUSTER,
     INPUT,
     LOG_FORMAT,
     METADATA,
@@ -143,6 +144,7 @@ def _table(status: Status) -> Iterator[str]:
 @cloup.command("finish")
 @_JOB
 @RESOURCES
+@CLUSTER
 @cloup.option_group(
     "Display",
     LOG_FORMAT,

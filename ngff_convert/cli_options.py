@@ -8,8 +8,9 @@ import click
 import cloup
 
 from ngff_convert.errors import OptionError
+from ngff_convert.option_values import COLORS
 from ngff_convert.options import (
-    COLORS,
+    CLUSTERS,
     FSYNC,
     LAYOUTS,
     METHODS,
@@ -20,7 +21,7 @@ from ngff_convert.options import (
     SHARES,
     Options,
 )
-from ngff_convert.words import BYTES, NAMES, NUMBERS, SIZES, SPAN, STEP, TRIPLE
+from ngff_convert.words import BYTES, NAMES, NUMBERS, PAIR, SIZES, SPAN, STEP, TRIPLE
 from ngff_convert.write_plan import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
 
 DEFAULTS = Options()
@@ -168,7 +169,29 @@ _RESOURCES = (
         default="a quarter of what there is, at most 4GiB",
     ),
 )
-RESOURCES = cloup.option_group("Running", *_RESOURCES)
+STORAGE_OPTIONS = _option(
+    "--storage-options KEY=VALUE",
+    "How buckets are reached: endpoint, region, profile, anonymous=true; may be repeated.",
+    PAIR,
+    default="what the environment says",
+    multiple=True,
+)
+RESOURCES = cloup.option_group("Running", *_RESOURCES, STORAGE_OPTIONS)
+CLUSTER = cloup.option_group(
+    "Running on a cluster",
+    _option("--scheduler ADDRESS", "Use the dask.distributed cluster at this address: tcp://host:8786."),
+    _option("--cluster", "Start one: processes of this machine, or jobs of a batch scheduler.", CLUSTERS),
+    _option("--jobs N", "How many processes or jobs.", int, default="local: as processors allow"),
+    _option("--job-cores N", "Regions in work at once in each.", int, default="1"),
+    _option("--job-memory SIZE", "Memory of each, such as 8GiB; half of it is for regions.", BYTES),
+    _option("--job-time TIME", "How long a job may take, as its scheduler spells it."),
+    _option("--queue NAME", "Queue or partition of the jobs."),
+    _option(
+        "--job-extra WORDS",
+        "A further directive of the scheduler, such as --account=imaging; may be repeated.",
+        multiple=True,
+    ),
+)
 RUN = cloup.option_group(
     "Running",
     *_RESOURCES,
@@ -179,6 +202,7 @@ RUN = cloup.option_group(
         FSYNC,
     ),
     _option("--verify", "Compare with the source, read in another way, before OUT gets its name.", SHARES),
+    STORAGE_OPTIONS,
 )
 
 

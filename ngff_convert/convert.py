@@ -197,6 +197,8 @@ def carry_out(
     from ngff_convert.commit import Target
 
     path = os.fspath(source)
+    if options.is_spread:  # other processes are in other folders
+        path, target, options = elsewhere(path, target, options)
     story = Story(observer)
     with Target(Path(target), options.overwrite, options.restart) as place:
         with opened_for(place, path, options) as (opened, files), _engine(options, story) as engine:
@@ -213,6 +215,15 @@ def carry_out(
         story(events.Finished(report))
         place.tidy()
     return report
+
+
+def elsewhere(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], options: Options
+) -> tuple[str, str, Options]:
+    """Return the names of input, output and a list of files as other processes can use them."""
+    if options.files_from is not None:
+        options = replace(options, files_from=os.path.abspath(options.files_from))  # noqa: PTH100
+    return os.path.abspath(source), os.path.abspath(target), options  # noqa: PTH100 - may be a pattern
 
 
 @contextmanager
@@ -242,9 +253,15 @@ def opened_for(
 @contextmanager
 def _engine(options: Options, story: Story) -> Iterator[Engine]:
     """Start what runs the jobs."""
-    from ngff_convert.engine import Threads
+    if options.is_spread:
+        from ngff_convert import cluster
 
-    yield Threads(machine.resources())
+        with cluster.started(options, story) as engine:
+            yield engine
+    else:
+        from ngff_convert.engine import Threads
+
+        yield Threads(machine.resources())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import operator
-import os
-import re
 from dataclasses import dataclass, field
-from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ngff_convert import option_values as values
 from ngff_convert.errors import OptionError
-from ngff_convert.model import AXES, Triple
 from ngff_convert.readers.contract import Reading
-from ngff_convert.units import space_unit
-from ngff_convert.write_plan import DTYPES, Codec
+from ngff_convert.write_plan import Codec
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from ngff_convert.model import Triple
+    from ngff_convert.option_values import Span
 
-Span: TypeAlias = tuple[int | None, int | None]
 Auto: TypeAlias = Literal["auto"]
-Given: TypeAlias = Any
-"""What a caller hands over, of whatever type."""
 
 NGFF_VERSIONS = ("0.4", "0.5")
 METHODS = ("mean", "nearest", "mode", "max", "min", "median")
@@ -33,19 +26,15 @@ FSYNC = ("none", "region")
 SHARES = {"none": 0.0, "sample": 0.05, "full": 1.0}
 """What of the boxes of each level a verification compares."""
 
-RUNNING = ("workers", "memory", "on_error", "overwrite", "restart", "fsync", "verify")
-"""Options that say how a conversion runs and not what it writes: another run may go on with others."""
+CLUSTERS = ("local", "slurm", "pbs", "lsf", "sge")
+PLACE = (
+    *("workers", "memory", "scheduler", "cluster", "jobs", "job_cores", "job_memory", "job_time", "queue"),
+    *("job_extra", "storage_options"),
+)
+"""Options that say where a conversion runs and what it may use there."""
 
-COLORS = {
-    "red": "FF0000",
-    "green": "00FF00",
-    "blue": "0000FF",
-    "cyan": "00FFFF",
-    "magenta": "FF00FF",
-    "yellow": "FFFF00",
-    "white": "FFFFFF",
-}
-"""Colours that have a name."""
+RUNNING = (*PLACE, "on_error", "overwrite", "restart", "fsync", "verify")
+"""Options that say how a conversion runs and not what it writes: another run may go on with others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +124,23 @@ class Options:
     verify
         Whether the pixels are held against the source, read in another way, before the output gets its name:
         a key of `SHARES`.
+    scheduler
+        Address of a dask.distributed scheduler, whose workers do the regions: ``"tcp://10.0.0.1:8786"``.
+    cluster
+        What is started for that instead, one of `CLUSTERS`: processes of this machine, or jobs of a batch
+        scheduler.
+    jobs
+        How many processes or jobs there are; None is as many processes as processors allow.
+    job_cores
+        Regions in work at once in each; None is 1.
+    job_memory
+        Memory of each, bytes; half of it is for regions unless `memory` says.
+    job_time, queue
+        How long a job may take, as its scheduler spells it, and in which queue or partition it waits.
+    job_extra
+        Further directives of the scheduler: ``"--account=imaging"``.
+    storage_options
+        How buckets and servers are reached: pairs of a key and a value, see `storage`.
     """
 
     ngff_version: str = "0.5"
@@ -170,40 +176,58 @@ class Options:
     restart: bool = False
     fsync: str = "none"
     verify: str = "none"
+    scheduler: str | None = None
+    cluster: str | None = None
+    jobs: int | None = None
+    job_cores: int | None = None
+    job_memory: int | None = None
+    job_time: str | None = None
+    queue: str | None = None
+    job_extra: tuple[str, ...] = ()
+    storage_options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.codec, Codec):
             raise OptionError(f"codec is a Codec, such as Codec('zstd', 3), not {self.codec!r}")
         required = (
-            ("ngff_version", _one_of, NGFF_VERSIONS),
-            ("pyramid", _one_of, PYRAMIDS),
-            ("layout", _one_of, LAYOUTS),
-            ("output_axes", _one_of, OUTPUT_AXES),
-            ("chunks", _sizes, ("auto",)),
-            ("shards", _sizes, ("auto", "none")),
-            ("factors", _factors),
-            ("crop", _crop),
-            ("on_error", _one_of, ON_ERROR),
-            ("fsync", _one_of, FSYNC),
-            ("verify", _one_of, SHARES),
+            ("ngff_version", values.one_of, NGFF_VERSIONS),
+            ("pyramid", values.one_of, PYRAMIDS),
+            ("layout", values.one_of, LAYOUTS),
+            ("output_axes", values.one_of, OUTPUT_AXES),
+            ("chunks", values.sizes, ("auto",)),
+            ("shards", values.sizes, ("auto", "none")),
+            ("factors", values.factors),
+            ("crop", values.crop),
+            ("on_error", values.one_of, ON_ERROR),
+            ("fsync", values.one_of, FSYNC),
+            ("verify", values.one_of, SHARES),
+            ("job_extra", values.words),
+            ("storage_options", values.pairs),
         )
         optional = (
-            ("method", _one_of, METHODS),
-            ("dtype", _dtype),
-            ("levels", _count),
-            ("min_size", _count),
-            ("workers", _count),
-            ("memory", _count),
-            ("images", _images),
-            ("spacing", _spacing),
-            ("origin", _triple),
-            ("unit", _unit),
-            ("channel_names", _names),
-            ("channel_colors", _colors),
-            ("name", _text),
-            ("axes", _axes),
-            ("shape", _shape),
-            ("files_from", _path),
+            ("method", values.one_of, METHODS),
+            ("dtype", values.dtype),
+            ("levels", values.count),
+            ("min_size", values.count),
+            ("workers", values.count),
+            ("memory", values.count),
+            ("images", values.images),
+            ("spacing", values.spacing),
+            ("origin", values.triple),
+            ("unit", values.unit),
+            ("channel_names", values.words),
+            ("channel_colors", values.colors),
+            ("name", values.text),
+            ("axes", values.page_axes),
+            ("shape", values.page_shape),
+            ("files_from", values.path),
+            ("scheduler", values.text),
+            ("cluster", values.one_of, CLUSTERS),
+            ("jobs", values.count),
+            ("job_cores", values.count),
+            ("job_memory", values.count),
+            ("job_time", values.text),
+            ("queue", values.text),
         )
         given = [check for check in optional if getattr(self, check[0]) is not None]
         for name, read, *settings in (*required, *given):
@@ -221,9 +245,10 @@ class Options:
             raise OptionError("--shape says how many there are along each of --axes: give --axes too")
         if self.shape is not None and len(self.shape) != len(self.axes or ""):
             raise OptionError(
-                f"--shape {_listed(self.shape)}: --axes has {len(self.axes or '')} axes besides y and x, "
-                f"not {len(self.shape)}"
+                f"--shape {values.listed(self.shape)}: --axes has {len(self.axes or '')} axes "
+                f"besides y and x, not {len(self.shape)}"
             )
+        self._check_cluster()
         if self.ngff_version == "0.4":
             if not isinstance(self.shards, str):
                 raise OptionError("NGFF 0.4 has no shards: leave --shards out, or use --ngff-version 0.5")
@@ -234,166 +259,23 @@ class Options:
         if self.factors and self.min_size:
             raise OptionError("--factors states the levels: leave --min-size out, or use --levels with it")
 
-
-# -- one option: its name and value -> the value as it is kept ---------------------------------------------
-
-
-def _one_of(what: str, value: Given, known: Collection[str]) -> str:
-    if not isinstance(value, str) or value not in known:
-        raise OptionError(f"{what}: {value!r} is not one of {', '.join(known)}")
-    return value
-
-
-def _integers(value: Given, lowest: int) -> tuple[int, ...] | None:
-    """Return whole numbers of at least `lowest`; None where it is anything else."""
-    try:
-        numbers = tuple(operator.index(number) for number in value)
-    except TypeError:
-        return None
-    return numbers if numbers and min(numbers) >= lowest else None
-
-
-def _count(what: str, value: Given) -> int:
-    number = _integers([value], 1)
-    if number is None:
-        raise OptionError(f"{what} is a whole number of at least 1, not {value!r}")
-    return number[0]
-
-
-def _sizes(what: str, value: Given, words: tuple[str, ...]) -> tuple[int, ...] | str:
-    if isinstance(value, str) and value in words:
-        return value
-    sizes = _integers(value, 1)
-    if sizes is None or len(sizes) not in (3, len(AXES)):
-        raise OptionError(
-            f"{what} takes 3 (z,y,x) or 5 (t,c,z,y,x) sizes of at least 1, such as 64,256,256, "
-            f"or {' or '.join(words)}, not {_listed(value)}"
-        )
-    return sizes
-
-
-def _factors(what: str, value: Given) -> tuple[tuple[int, ...], ...]:
-    given = _items(what, value)
-    steps = tuple(_integers(step, 1) or () for step in given)
-    if any(len(step) != 3 for step in steps):
-        raise OptionError(
-            f"{what}: a step is three whole numbers z,y,x of at least 1, such as 1,2,2, not "
-            + " ".join(map(_listed, given))
-        )
-    return steps
-
-
-def _images(what: str, value: Given) -> tuple[int, ...]:
-    numbers = _integers(value, 0)
-    if numbers is None:
-        raise OptionError(f"{what} takes numbers from 0, such as 0,2, not {_listed(value)}")
-    return numbers
-
-
-def _crop(_what: str, value: Given) -> tuple[Span, ...]:
-    try:
-        spans = tuple(
-            (None if a is None else operator.index(a), None if b is None else operator.index(b))
-            for a, b in value
-        )
-    except (TypeError, ValueError):
-        spans = ()
-    if len(spans) != len(AXES):
-        raise OptionError(f"crop is a pair (first, end) for each of {', '.join(AXES)}, not {value!r}")
-    for axis, (start, stop) in zip(AXES, spans, strict=True):
-        if (start or 0) < 0 or (stop is not None and stop <= (start or 0)):
-            shown = f"{'' if start is None else start}:{'' if stop is None else stop}"
+    def _check_cluster(self) -> None:
+        if self.scheduler is not None and self.cluster is not None:
             raise OptionError(
-                f"--{axis} {shown}: a range begins at 0 or later and ends after that, such as 3:8"
+                "--scheduler is a cluster that is there, --cluster starts one: give one of them"
             )
-    return spans
+        batch = self.cluster not in (None, "local")
+        of_jobs = {"jobs": self.jobs, "job-cores": self.job_cores, "job-memory": self.job_memory}
+        of_batch = {"job-time": self.job_time, "queue": self.queue, "job-extra": self.job_extra or None}
+        for name, value in {**of_jobs, **of_batch}.items():
+            if value is not None and self.cluster is None:
+                raise OptionError(f"--{name} is for a cluster that is started: give --cluster too")
+            if value is not None and name in of_batch and not batch:
+                raise OptionError(f"--{name} is for jobs of a batch scheduler, not for --cluster local")
+        if batch and (self.jobs is None or self.job_memory is None):
+            raise OptionError(f"--cluster {self.cluster}: say how many --jobs, and the --job-memory of each")
 
-
-def _axes(what: str, value: Given) -> str:
-    text = value.lower() if isinstance(value, str) else ""
-    pages = re.sub("(s?yxs?)$", "", text)
-    if not text or not set(pages) <= set("tcz") or len(set(pages)) < len(pages):
-        raise OptionError(
-            f"{what} takes axes, slowest first, such as TZCYX (t, c and z at most once, y and x last or not "
-            f"at all), not {value!r}"
-        )
-    return pages
-
-
-def _shape(what: str, value: Given) -> tuple[int, ...]:
-    sizes = _integers(value, -1)
-    if sizes is None or 0 in sizes or sizes.count(-1) > 1:
-        raise OptionError(
-            f"{what} takes numbers of pages or files along each of --axes, such as 5,20,3, of which one may "
-            f"be -1: what is left; not {_listed(value)}"
-        )
-    return sizes
-
-
-def _path(what: str, value: Given) -> str:
-    path = os.fspath(value) if isinstance(value, str | os.PathLike) else ""
-    if not path:
-        raise OptionError(f"{what} takes the name of a file, not {value!r}")
-    return str(path)
-
-
-def _triple(what: str, value: Given) -> Triple:
-    try:
-        numbers = tuple(float(number) for number in value)
-    except (TypeError, ValueError, OverflowError):
-        numbers = ()
-    if len(numbers) != 3 or not all(map(isfinite, numbers)):
-        raise OptionError(f"{what} takes three numbers z,y,x, such as 0.5,0.2,0.2, not {_listed(value)}")
-    return numbers
-
-
-def _spacing(what: str, value: Given) -> Triple:
-    sizes = _triple(what, value)
-    if min(sizes) <= 0:
-        raise OptionError(f"{what}: a voxel size is above 0, not {_listed(value)}")
-    return sizes
-
-
-def _unit(what: str, value: Given) -> str:
-    unit = space_unit(value) if isinstance(value, str) else None
-    if unit is None:
-        raise OptionError(
-            f"{what}: {value!r} is not a unit of length that OME-NGFF knows; micrometer, nm and mm are"
-        )
-    return unit
-
-
-def _dtype(what: str, value: Given) -> str:
-    name = getattr(value, "name", None) or getattr(value, "__name__", None) or value  # np.dtype, np.uint16
-    return _one_of(what, name, DTYPES)
-
-
-def _items(what: str, value: Given) -> tuple[Given, ...]:
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise OptionError(f"{what} takes a list, not {value!r}")
-    return tuple(value)
-
-
-def _text(what: str, value: Given) -> str:
-    try:
-        value.encode("utf-8")
-    except (AttributeError, UnicodeEncodeError):
-        raise OptionError(f"{what} takes text in UTF-8, not {value!r}") from None
-    return str(value)
-
-
-def _names(what: str, value: Given) -> tuple[str, ...]:
-    return tuple(_text(what, name) for name in _items(what, value))
-
-
-def _colors(what: str, value: Given) -> tuple[str, ...]:
-    names = [name.strip().lower() for name in _names(what, value)]
-    colors = tuple(COLORS.get(name, name.removeprefix("#").upper()) for name in names)
-    for color in colors:
-        if not re.fullmatch("[0-9A-F]{6}", color):
-            raise OptionError(f"{what}: {color} is not a colour: 6 hex digits, or one of {', '.join(COLORS)}")
-    return colors
-
-
-def _listed(value: Given) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
+    @property
+    def is_spread(self) -> bool:
+        """Whether regions are done by other processes than this one."""
+        return self.scheduler is not None or self.cluster is not None

@@ -83,6 +83,13 @@ def _share(text: str) -> float:
         raise ValueError("a share is a percentage, such as 5%, or a number such as 0.05") from None
 
 
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ValueError("a key and a value are needed, such as region=eu-west-1")
+    return key.strip(), value
+
+
 SIZES = Word("sizes", _sizes)
 STEP = Word("factors", _step)
 TRIPLE = Word("numbers", _triple)
@@ -91,3 +98,4 @@ BYTES = Word("bytes", _bytes)
 NUMBERS = Word("numbers", _numbers)
 NAMES = Word("names", _names)
 SHARE = Word("share", _share)
+PAIR = Word("key and value", _pair)

@@ -118,8 +118,17 @@ def test_how_it_runs_does_not_matter(source: Path) -> None:
         "restart": True,
         "fsync": "region",
         "verify": "full",
+        "cluster": "slurm",
+        "jobs": 3,
+        "job_cores": 2,
+        "job_memory": 1 << 33,
+        "job_time": "01:00:00",
+        "queue": "long",
+        "job_extra": ("--account=imaging",),
+        "storage_options": (("region", "eu-west-1"),),
     }
-    assert running.keys() == set(RUNNING)
+    assert running.keys() == set(RUNNING) - {"scheduler"}
+    assert begun(source)["digest"] == begun(source, Options(scheduler="tcp://host:8786"))["digest"]
     assert begun(source)["digest"] == begun(source, Options(**running))["digest"]
 
 

@@ -1,0 +1,308 @@
+"""Region jobs on dask.distributed: on a cluster that is there, on processes here, in jobs of a scheduler.
+
+The job - the plan, and where to read and write - travels to the cluster once; after that only numbers of
+regions do. What a lost worker had is done elsewhere, which costs nothing but time: a region can be written
+again. Only a few regions are with the cluster at a time, as many in one task as take about half a second, so
+that a million regions are not a million tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+import time
+from collections import deque
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ngff_convert import machine
+from ngff_convert.errors import ConversionError, OptionError, WriteError, first_line
+from ngff_convert.events import Note
+from ngff_convert.plan import Resources
+from ngff_convert.version import __version__
+
+try:
+    import distributed
+except ImportError as error:
+    raise OptionError(
+        "a cluster needs more packages: install them with `pip install 'ngff-convert[cluster]'`"
+    ) from error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ngff_convert.events import Observer
+    from ngff_convert.options import Options
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+ATTEMPTS = 3
+"""So often a region is tried before its error ends the run."""
+
+TASK_SECONDS = 0.5
+"""What a task is to take: many small regions are given out together."""
+
+QUEUED = 2
+"""Tasks with the cluster for each of its threads: the next one is there when one is done."""
+
+BATCH_SCHEDULERS = {
+    "slurm": "SLURMCluster",
+    "pbs": "PBSCluster",
+    "lsf": "LSFCluster",
+    "sge": "SGECluster",
+}
+"""Classes of dask_jobqueue."""
+
+CONNECT_SECONDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The engine of a cluster.
+
+    Attributes
+    ----------
+    client
+        Its connection.
+    resources
+        What each worker may use.
+    """
+
+    client: distributed.Client
+    resources: Resources
+    repeats: bool = True
+
+    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+        """Run a job for every item, `workers` at once on each worker, and yield what each made.
+
+        Parameters
+        ----------
+        job
+            Pickles, and takes an item.
+        items
+            Started in this order.
+        workers
+            Jobs at once on each worker, however many threads it has.
+
+        Raises
+        ------
+        WriteError
+            The workers that had a region died, again and again.
+        ConversionError
+            What the job raised, each time it was tried.
+        """
+        if not len(items[:1]):
+            return
+        # A task of its own, which is run again where whoever held its result is lost.
+        shared = self.client.submit(pickle.loads, pickle.dumps(job), pure=False)
+        waiting = _Batches(items)
+        running: dict[distributed.Future, Sequence[Item]] = {}
+        finished = distributed.as_completed()
+        threads = _Threads(self.client)
+
+        def give_out() -> None:
+            while len(running) < QUEUED * threads.count and (batch := waiting.next()):
+                future = self.client.submit(
+                    _run_batch, shared, batch, workers, pure=False, retries=ATTEMPTS - 1
+                )
+                running[future] = batch
+                finished.add(future)
+
+        try:
+            give_out()
+            for future in finished:
+                batch = running.pop(future)
+                made, seconds = _result(future)
+                waiting.took(len(made), seconds)
+                waiting.back(batch[len(made) :])
+                give_out()
+                yield from made
+        except ConversionError:
+            distributed.wait(list(running))
+            raise
+        finally:
+            self.client.cancel(list(running))
+
+
+class _Batches:
+    """Items in batches, as large as take about `TASK_SECONDS`."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+        self._back: deque[Sequence[Any]] = deque()
+        self._next = 0
+        self._size = 1
+
+    def back(self, items: Sequence[Any]) -> None:
+        """Take back the end of a batch, to be a batch of its own."""
+        if len(items):
+            self._back.append(items)
+
+    def next(self) -> Sequence[Any]:
+        """Return the next batch; empty at the end."""
+        if self._back:
+            return self._back.popleft()
+        batch = self._items[self._next : self._next + self._size]
+        self._next += len(batch)
+        return batch
+
+    def took(self, n_items: int, seconds: float) -> None:
+        """Learn from a batch; the size at most doubles."""
+        each = max(seconds / n_items, 1e-6)
+        self._size = max(1, min(2 * self._size, int(TASK_SECONDS / each)))
+
+
+class _Threads:
+    """How many threads a cluster has; workers come and go, and asking takes milliseconds."""
+
+    def __init__(self, client: distributed.Client) -> None:
+        self._client = client
+        self._asked = 0.0
+        self._count = 1
+
+    @property
+    def count(self) -> int:
+        if time.monotonic() - self._asked > 1:
+            self._count = max(1, sum(self._client.nthreads().values()))
+            self._asked = time.monotonic()
+        return self._count
+
+
+def _run_batch(job: Callable[[Item], Done], items: Sequence[Item], at_once: int) -> tuple[list[Done], float]:
+    """Run a job on a worker for items, up to one that fails; return also the seconds that took.
+
+    An item that fails is given out again as the first one of a batch, and only there is its error one of the
+    batch, which is then tried again.
+    """
+    with _turn(at_once):
+        started = time.perf_counter()
+        made: list[Done] = []
+        try:
+            for item in items:
+                made.append(job(item))
+        except ConversionError:
+            if not made:
+                raise
+        return made, time.perf_counter() - started
+
+
+@lru_cache(maxsize=8)
+def _turn(at_once: int) -> threading.BoundedSemaphore:
+    """Return what keeps jobs of one process to what its memory has room for."""
+    return threading.BoundedSemaphore(at_once)
+
+
+def _result(future: distributed.Future) -> Any:  # noqa: ANN401 - whatever the job makes
+    try:
+        return future.result()
+    except distributed.KilledWorker as error:
+        raise WriteError(
+            f"regions killed {error.allowed_failures + 1} workers that had them, the last one "
+            f"{error.last_worker}: is --job-memory enough? what is finished is kept"
+        ) from error
+    except (distributed.CancelledError, distributed.client.FutureCancelledError) as error:
+        raise WriteError(
+            f"the cluster is gone: {first_line(error)}; run the same command again to go on"
+        ) from error
+
+
+# -- which cluster -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(options: Options, observe: Observer) -> Iterator[Cluster]:
+    """Connect to a cluster, or start one and end it with the block.
+
+    Parameters
+    ----------
+    options
+        `scheduler`, or `cluster` and what its jobs are.
+    observe
+        Is told where the dashboard is.
+
+    Raises
+    ------
+    OptionError
+        There is no cluster at that address, or it cannot be started, or its workers are not as this program.
+    """
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is told in the program's words
+    with ExitStack() as stack:
+        try:
+            if options.scheduler is not None:
+                client = stack.enter_context(distributed.Client(options.scheduler, timeout=CONNECT_SECONDS))
+            else:
+                cluster = stack.enter_context(_new(options))
+                client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            raise OptionError(
+                f"{options.scheduler or options.cluster}: no cluster to work with: {first_line(error)}"
+            ) from error
+        observe(Note(f"dashboard of the cluster: {client.dashboard_link}"))
+        if not client.nthreads():
+            observe(Note("waiting for the first worker of the cluster"))
+        client.wait_for_workers(1)
+        _check_versions(client)
+        client.register_plugin(_Worker())
+        yield Cluster(client, _resources(client, options))
+
+
+def _new(options: Options) -> Any:  # noqa: ANN401 - dask_jobqueue has no types
+    """Start a cluster."""
+    if options.cluster == "local":
+        cores = options.job_cores or 1
+        return distributed.LocalCluster(
+            n_workers=options.jobs or max(1, machine.resources().workers // cores),
+            threads_per_worker=cores,
+            memory_limit=options.job_memory or "auto",
+            processes=True,
+            dashboard_address=":0",
+            silence_logs=logging.CRITICAL,
+        )
+    import dask_jobqueue
+
+    kind = getattr(dask_jobqueue, BATCH_SCHEDULERS[str(options.cluster)])
+    settings = {"walltime": options.job_time, "queue": options.queue}
+    cluster = kind(
+        cores=options.job_cores or 1,
+        processes=1,
+        memory=f"{options.job_memory}B",
+        job_extra_directives=list(options.job_extra),
+        scheduler_options={"dashboard_address": ":0"},
+        **{name: value for name, value in settings.items() if value is not None},
+    )
+    cluster.scale(jobs=options.jobs)
+    return cluster
+
+
+def _resources(client: distributed.Client, options: Options) -> Resources:
+    """Return what the smallest worker has; half its memory is for regions, the rest for the program."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    memory = min(worker["memory_limit"] or machine.resources().memory for worker in workers)
+    return Resources(min(worker["nthreads"] for worker in workers), int(memory) // 2)
+
+
+def _check_versions(client: distributed.Client) -> None:
+    """Refuse workers of another version of this program, which might write something else."""
+    for worker, version in client.run(_version, on_error="return").items():
+        if version != __version__:
+            found = version if isinstance(version, str) else first_line(version)
+            raise OptionError(
+                f"{worker}: has not ngff-convert {__version__} but: {found}; install the same everywhere"
+            )
+
+
+def _version() -> str:
+    return __version__
+
+
+class _Worker(distributed.WorkerPlugin):  # type: ignore[misc]
+    """What each worker does when it starts."""
+
+    def setup(self, worker: distributed.Worker) -> None:
+        """Set what suits a conversion."""
+        del worker
+        machine.tune_process()

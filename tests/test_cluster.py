@@ -1,0 +1,275 @@
+"""Conversions on dask.distributed: real processes, some of which are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stores import tree
+
+from ngff_convert import Options, convert
+from ngff_convert.cli import main
+from ngff_convert.errors import OptionError, ReadError, WriteError
+from ngff_convert.events import Event, LevelDone, Note, RegionDone
+from ngff_convert.journal import Journal
+from ngff_convert.testing import coded_pixels, write_ims
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+distributed = pytest.importorskip("distributed")
+
+from ngff_convert import cluster  # noqa: E402 - needs distributed
+
+SMALL: dict[str, Any] = {"chunks": (8, 32, 32), "memory": 12 * 2**20}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "in.ims"
+    write_ims(path, coded_pixels((2, 2, 20, 200, 200)), chunks=(8, 64, 64))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """A cluster of two processes that are started again where they die."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", silence_logs=50
+    ) as local:
+        yield local.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    store = tmp_path_factory.mktemp("expected") / "out.ome.zarr"
+    report = convert(source, store, Options(**SMALL))
+    assert sum(step.n_regions for step in report.plans[0].passes) > 20
+    return tree(store)
+
+
+def pids(address: str) -> list[int]:
+    with distributed.Client(address) as client:
+        return list(client.run(os.getpid).values())
+
+
+def test_the_store_is_that_of_one_machine(
+    source: Path, expected: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--cluster", "local", "--jobs", "2", "--memory", "12MiB", "--chunks", "8,32,32"]
+    assert main([str(source), str(tmp_path / "out.ome.zarr"), *words]) == 0
+    assert "dashboard of the cluster: http" in capsys.readouterr().err
+    assert tree(tmp_path / "out.ome.zarr") == expected
+
+
+def test_names_are_those_of_this_process_wherever_workers_are(
+    source: Path,
+    expected: dict[str, str],
+    scheduler: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(source.parent)
+    (tmp_path / "here").mkdir()
+    out = os.path.relpath(tmp_path / "here" / "out.ome.zarr")
+    convert(source.name, out, Options(**SMALL, scheduler=scheduler))
+    assert tree(tmp_path / "here" / "out.ome.zarr") == expected
+
+
+def test_what_killed_workers_had_is_done_by_others(
+    source: Path, expected: dict[str, str], scheduler: str, tmp_path: Path
+) -> None:
+    events: list[Event] = []
+
+    def watch(event: Event) -> None:
+        events.append(event)
+        if sum(isinstance(e, RegionDone) for e in events) in (3, 9) and isinstance(event, RegionDone):
+            os.kill(pids(scheduler)[0], signal.SIGKILL)
+
+    report = convert(source, tmp_path / "out.ome.zarr", Options(**SMALL, scheduler=scheduler), watch)
+    assert tree(tmp_path / "out.ome.zarr") == expected
+    done = [(e.image, e.step, e.region) for e in events if isinstance(e, RegionDone)]
+    assert len(done) == len(set(done)) == sum(step.n_regions for step in report.plans[0].passes)
+    assert [e.level for e in events if isinstance(e, LevelDone)] == list(range(len(report.plans[0].levels)))
+
+
+def test_a_region_that_keeps_failing_ends_the_run_with_its_reason_and_the_rest_is_kept(
+    source: Path, expected: dict[str, str], scheduler: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "in.ims"
+    content = bytearray(source.read_bytes())
+    middle = len(content) * 2 // 3
+    content[middle : middle + 2000] = b"\0" * 2000
+    damaged.write_bytes(content)
+    os.utime(damaged, ns=(source.stat().st_mtime_ns,) * 2)
+    out = tmp_path / "out.ome.zarr"
+    options = Options(**SMALL, scheduler=scheduler)
+    with pytest.raises(ReadError, match="chunk"):
+        convert(damaged, out, options)
+    assert not out.exists()
+    damaged.write_bytes(source.read_bytes())
+    os.utime(damaged, ns=(source.stat().st_mtime_ns,) * 2)
+    report = convert(damaged, out, Options(**SMALL))  # on this machine
+    assert report.kept_bytes > 0
+    assert tree(out) == expected
+
+
+def test_what_one_machine_began_a_cluster_goes_on_with(
+    source: Path, expected: dict[str, str], scheduler: str, tmp_path: Path
+) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, RegionDone) and event.region == 5:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "out.ome.zarr"
+    places: list[dict[str, Any]] = [{}, {"scheduler": scheduler}]
+    for place in places:
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, out, Options(**SMALL, **place, fsync="region"), stop)
+    journal = list((tmp_path / "out.ome.zarr.partial").glob(".ngff-convert-journal/*.jsonl"))
+    assert journal
+    report = convert(source, out, Options(**SMALL, scheduler=scheduler, fsync="region"))
+    assert report.kept_bytes > 0
+    assert tree(out) == expected
+
+
+def test_workers_that_die_of_a_region_end_the_run(tmp_path: Path) -> None:
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        engine = cluster.Cluster(client, cluster._resources(client, Options()))
+        with pytest.raises(WriteError, match="killed 1 workers"):
+            list(engine.run(die, range(3), 1))
+
+
+def die(_: int) -> None:
+    os._exit(1)
+
+
+class FailsOnce:
+    """A job that fails where it has not been tried before, and counts how often it is pickled."""
+
+    pickled = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getstate__(self) -> dict[str, Any]:
+        FailsOnce.pickled += 1
+        return self.__dict__
+
+    def __call__(self, item: int) -> int:
+        mark = self.folder / str(item)
+        if item % 7 == 3 and not mark.exists():
+            mark.touch()
+            raise WriteError("the network is not there")
+        return item
+
+
+def engine_of(client: Any) -> cluster.Cluster:
+    return cluster.Cluster(client, cluster._resources(client, Options()))
+
+
+def test_what_fails_once_is_tried_again_and_the_job_travels_once(scheduler: str, tmp_path: Path) -> None:
+    FailsOnce.pickled = 0
+    with distributed.Client(scheduler) as client:
+        made = list(engine_of(client).run(FailsOnce(tmp_path), range(100), 1))
+    assert sorted(made) == list(range(100))
+    assert len(list(tmp_path.iterdir())) == 14
+    assert FailsOnce.pickled == 1
+
+
+class AtOnce:
+    """A job that tells how many of it run in its process."""
+
+    lock = threading.Lock()
+    running = 0
+
+    def __call__(self, _: int) -> int:
+        with AtOnce.lock:
+            AtOnce.running += 1
+        time.sleep(0.01)
+        with AtOnce.lock:
+            seen, AtOnce.running = AtOnce.running, AtOnce.running - 1
+        return seen
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_with_many_threads_does_as_many_regions_as_its_memory_has_room_for(workers: int) -> None:
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=4, dashboard_address=":0", silence_logs=50
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        seen = list(engine_of(client).run(AtOnce(), range(40), workers))
+    assert max(seen) == workers
+
+
+def test_no_cluster_at_an_address_is_told_in_seconds(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with pytest.raises(OptionError, match="no cluster to work with"):
+        convert(source, tmp_path / "out", Options(scheduler="tcp://127.0.0.1:1"))
+    assert not (tmp_path / "out.partial" / ".ngff-convert-plan.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"scheduler": "tcp://x:1", "cluster": "local"}, "give one of them"),
+        ({"jobs": 2}, "give --cluster too"),
+        ({"cluster": "local", "queue": "long"}, "not for --cluster local"),
+        ({"cluster": "slurm"}, "say how many --jobs"),
+        ({"cluster": "cloud"}, "not one of local, slurm, pbs, lsf, sge"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(words: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        Options(**words)
+
+
+@given(st.integers(0, 300), st.lists(st.floats(0, 3), min_size=1, max_size=20))
+def test_batches_are_all_items_once_in_order(count: int, seconds: list[float]) -> None:
+    batches = cluster._Batches(range(count))
+    items: list[int] = []
+    for at in range(count + 1):
+        batch = batches.next()
+        if not batch:
+            break
+        items += batch
+        before = len(batch)
+        batches.took(len(batch), seconds[at % len(seconds)])
+        assert len(batches._items[batches._next : batches._next + batches._size]) <= 2 * before
+    assert items == list(range(count))
+
+
+def test_the_journal_is_kept_where_the_run_was_started(
+    source: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[RegionDone] = []
+    record = Journal.record
+
+    def noted(journal: Journal, done: RegionDone) -> None:
+        lines.append(done)
+        record(journal, done)
+
+    monkeypatch.setattr(Journal, "record", noted)
+    events: list[Event] = []
+    convert(source, tmp_path / "out", Options(**SMALL, scheduler=scheduler), events.append)
+    assert lines == [e for e in events if isinstance(e, RegionDone)]
+    assert any(isinstance(e, Note) and "dashboard" in e.message for e in events)
+    assert np.prod([2, 2, 20, 200, 200]) * 2 <= sum(line.read_bytes for line in lines)
