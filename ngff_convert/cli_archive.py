@@ -1,0 +1,107 @@
+"""The commands for archives, an OME-Zarr in one file: ``pack`` and ``unpack``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cloup
+
+from ngff_convert.cli_output import print_lines
+from ngff_convert.describe import counted, one_line, size
+from ngff_convert.errors import OptionError
+from ngff_convert.storage_contract import SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SECONDS_BETWEEN = 0.1
+
+_SUFFIXES = (".ome.zarr", ".zarr")
+_QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+
+
+@cloup.command("pack")
+@cloup.argument("store", metavar="STORE", help="A finished OME-Zarr store of version 0.5.")
+@cloup.argument("target", metavar="[OUT]", required=False, help="The archive to make.  [default: NAME.ozx]")
+@cloup.option("--overwrite", is_flag=True, help="Replace an archive of that name.")
+@_QUIET
+def pack_command(store: str, target: str | None, overwrite: bool, quiet: bool) -> None:
+    """Make one file of an OME-Zarr store: an .ozx archive, which is a zip of its files.
+
+    Nothing is compressed anew, and readers find every chunk in it without unpacking. The file appears when
+    it is whole; the store stays.
+    """
+    from ngff_convert.archive import pack
+
+    source = Path(store)
+    archive = Path(target) if target else _beside(source, _SUFFIXES, SUFFIX)
+    if archive.suffix.lower() != SUFFIX:
+        raise OptionError(f"{archive}: an archive is called NAME{SUFFIX}; choose such a name")
+    with _shown(f"packing {source.name}", quiet=quiet) as tell:
+        packed = pack(source, archive, overwrite=overwrite, tell=tell)
+    if not quiet:
+        files = counted(packed.files, "file")
+        print_lines([one_line(f"{archive}  OME-Zarr {packed.version}: {files}, {size(packed.size)}")])
+
+
+@cloup.command("unpack")
+@cloup.argument("archive", metavar="IN", help="An .ozx archive.")
+@cloup.argument(
+    "target", metavar="[OUT]", required=False, help="The store to make.  [default: NAME.ome.zarr]"
+)
+@cloup.option("--overwrite", is_flag=True, help="Replace an OME-Zarr store of that name.")
+@_QUIET
+def unpack_command(archive: str, target: str | None, overwrite: bool, quiet: bool) -> None:
+    """Make an OME-Zarr store of an .ozx archive, whoever made it.
+
+    Every checksum is compared. The store appears when it is whole; until then the work is in OUT.partial.
+    """
+    from ngff_convert.unpack import unpack
+
+    source = Path(archive)
+    store = Path(target) if target else _beside(source, (SUFFIX, ".zip"), _SUFFIXES[0])
+    if store.suffix.lower() == SUFFIX:
+        raise OptionError(f"{store}: a store is a folder, by custom NAME.ome.zarr; choose another name")
+    with _shown(f"unpacking {source.name}", quiet=quiet) as tell:
+        unpacked = unpack(source, store, overwrite=overwrite, tell=tell)
+    if not quiet:
+        print_lines([one_line(f"{store}  {counted(unpacked.files, 'file')}, {size(unpacked.size)}")])
+
+
+def _beside(path: Path, suffixes: tuple[str, ...], suffix: str) -> Path:
+    """Return the name of the output where none is given: that of the input with another suffix."""
+    path = path if path.name not in ("", "..") else path.resolve()
+    name = next((path.name.removesuffix(known) for known in suffixes if path.name.endswith(known)), path.name)
+    return path.with_name((name or path.name) + suffix)
+
+
+@contextmanager
+def _shown(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+    """Show a bar on a terminal, and nothing elsewhere; yields what it is to be told."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    last = 0.0
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+        task = bar.add_task(one_line(title), total=None)
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > SECONDS_BETWEEN:
+                last = time.monotonic()
+                bar.update(task, completed=done, total=total)
+
+        yield tell
