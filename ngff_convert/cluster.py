@@ -16,6 +16,7 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ngff_convert import machine
@@ -235,7 +236,9 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
             if options.scheduler is not None:
                 client = stack.enter_context(distributed.Client(options.scheduler, timeout=CONNECT_SECONDS))
             else:
-                cluster = stack.enter_context(_new(options))
+                # Not in the working folder, which may be read-only; nothing large is ever put there.
+                scratch = stack.enter_context(TemporaryDirectory(prefix="ngff-convert-"))
+                cluster = stack.enter_context(_new(options, scratch))
                 client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise OptionError(
@@ -250,14 +253,15 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
         yield Cluster(client, _resources(client, options))
 
 
-def _new(options: Options) -> Any:  # noqa: ANN401 - dask_jobqueue has no types
-    """Start a cluster."""
+def _new(options: Options, scratch: str) -> Any:  # noqa: ANN401 - dask_jobqueue has no types
+    """Start a cluster; processes of this machine have their own files in the folder `scratch`."""
     if options.cluster == "local":
         cores = options.job_cores or 1
         return distributed.LocalCluster(
             n_workers=options.jobs or max(1, machine.resources().workers // cores),
             threads_per_worker=cores,
             memory_limit=options.job_memory or "auto",
+            local_directory=scratch,
             processes=True,
             dashboard_address=":0",
             silence_logs=logging.CRITICAL,

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +67,39 @@ def test_what_is_ignored_stays_ignored() -> None:
             signal.raise_signal(signal.SIGINT)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+LOADING = """
+import sys, time
+from ngff_convert import __main__
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == "ngff_convert.cli":
+            print("loading", flush=True)
+            time.sleep(60)
+
+sys.meta_path.insert(0, Slow())
+sys.exit(__main__.main())
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_process_of_a_container_ends_while_it_is_loading(sent: signal.Signals) -> None:
+    """The kernel passes over a signal to process 1 that nobody handles."""
+    unshare = ["unshare", "--pid", "--fork", "--kill-child"]
+    if (
+        not shutil.which("unshare")
+        or subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode
+    ):
+        pytest.skip("no process numbers of its own can be had here")
+    command = [*unshare, sys.executable, "-c", LOADING]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        inner = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        os.kill(int(inner), sent)
+        try:
+            assert process.wait(timeout=20) == 128 + sent
+        finally:
+            process.kill()
