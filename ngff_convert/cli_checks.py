@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import cloup
 
-from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, options_from
+from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, STORAGE_OPTIONS, options_from
 from ngff_convert.cli_output import print_json, print_lines, reported, some
 from ngff_convert.describe import counted
 from ngff_convert.errors import ReadError, VerificationError
@@ -23,7 +23,9 @@ _JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @cloup.command("verify")
 @cloup.argument("source", metavar="IN", help="What OUT was made of.")
-@cloup.argument("store", metavar="OUT", help="An OME-Zarr store.")
+@cloup.argument(
+    "store", metavar="OUT", help="An OME-Zarr: its folder, .ozx or address (s3://, gs://, http://)."
+)
 @INPUT
 @SELECTION
 @RESOURCES
@@ -69,18 +71,27 @@ def verify_command(
 
 
 @cloup.command("validate")
-@cloup.argument("store", metavar="OUT", help="An OME-Zarr store, whoever wrote it.")
+@cloup.argument("store", metavar="OUT", help="An OME-Zarr: a folder, .ozx or address; whoever wrote it.")
 @cloup.option("--deep", is_flag=True, help="Decode every chunk too.")
-@cloup.option("--workers", type=int, metavar="N", help="Chunks in work at once.  [default: one a processor]")
+@cloup.option_group(
+    "Running",
+    cloup.option(
+        "--workers", type=int, metavar="N", help="Chunks in work at once.  [default: one a processor]"
+    ),
+    STORAGE_OPTIONS,
+)
 @_JSON
-def validate_command(store: str, deep: bool, workers: int | None, as_json: bool) -> None:
+def validate_command(
+    store: str, deep: bool, workers: int | None, storage_options: tuple[tuple[str, str], ...], as_json: bool
+) -> None:
     """Hold OUT against the rules of OME-NGFF 0.4 or 0.5, and its files against its metadata.
 
     Errors end with exit code 8; a warning is what is allowed and yet not advised, or was not checked.
     """
     from ngff_convert.validate import validate
 
-    validation = validate(store, deep=deep, workers=Options(workers=workers).workers)
+    options = Options(workers=workers, storage_options=storage_options)
+    validation = validate(store, deep=deep, workers=options.workers, storage_options=options.storage_options)
     if as_json:
         print_json(validation.to_json())
     else:
@@ -104,6 +115,8 @@ def _validation_lines(validation: Validation) -> Iterator[str]:
     }
     held = ", ".join(counted(number, what) for what, number in counts.items() if number)
     chunks = f"{validation.stored} of {counted(validation.chunks, 'chunk file')} stored"
+    if not validation.chunks and any(finding.rule == "chunks-unlisted" for finding in validation.findings):
+        chunks = "chunk files not counted"
     chunks += f", {validation.decoded} decoded" if validation.decoded else ""
     yield f"{validation.store}  OME-Zarr {validation.version}: {held or 'nothing'}, {chunks}"
     yield f"{counted(len(validation.errors), 'error')}, {counted(len(validation.warnings), 'warning')}"

@@ -26,17 +26,19 @@ from ngff_convert.errors import OptionError, VerificationError
 from ngff_convert.model import Box
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.region import cast_exactly, checksum
+from ngff_convert.storage import at, storage_of
 from ngff_convert.stored import StoredLevel, within
 from ngff_convert.tally import Part, ShouldBe, Tally
 from ngff_convert.verification import Difference, ImageVerified, Observe, Progress, Verification
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ngff_convert.model import PixelArray, Shape
+    from ngff_convert.storage import Storage
     from ngff_convert.verification import LevelVerified
     from ngff_convert.write_plan import Decided, Pass
 
@@ -98,7 +100,7 @@ class Subject:
 
 
 def verify_images(
-    folder: Path,
+    store: str | os.PathLike[str] | Storage,
     decided: Sequence[Decided],
     *,
     source: str,
@@ -112,8 +114,8 @@ def verify_images(
 
     Parameters
     ----------
-    folder
-        The store, finished or not yet: its arrays are there.
+    store
+        Where it is, finished or not yet: its arrays are there.
     decided
         The images.
     source
@@ -137,23 +139,24 @@ def verify_images(
     ReadError
         The source cannot be read.
     """
-    subjects = [_written(folder, n, item, workers, fills=fills) for n, item in enumerate(decided)]
-    return compare_images(subjects, source, str(folder), share, observe, of_images=of_images)
+    root = storage_of(store)
+    subjects = [_written(root, n, item, workers, fills=fills) for n, item in enumerate(decided)]
+    return compare_images(subjects, source, root.name, share, observe, of_images=of_images)
 
 
-def _written(folder: Path, number: int, item: Decided, workers: int | None, *, fills: bool) -> Subject:
+def _written(root: Storage, number: int, item: Decided, workers: int | None, *, fills: bool) -> Subject:
     """Return an image that was just written and what it is compared with."""
     plan = item.plan
     at_once = min(plan.workers, workers or plan.workers)
     prefix = f"{item.folder}/" if item.folder else ""
     levels = tuple(
-        StoredLevel(folder, f"{prefix}{k}", plan.ngff_version, plan.axes, at_once)
+        StoredLevel(root, f"{prefix}{k}", plan.ngff_version, plan.axes, at_once)
         for k in range(len(plan.levels))
     )
     for level, planned in zip(levels, plan.levels, strict=True):
         if (level.shape, level.dtype.name) != (planned.shape, plan.dtype):
             raise VerificationError(
-                f"{folder / level.path}: is {level.dtype.name} {level.shape}, "
+                f"{at(root, level.path)}: is {level.dtype.name} {level.shape}, "
                 f"not {plan.dtype} {planned.shape}"
             )
     return Subject(

@@ -6,10 +6,9 @@ has it. One image is the root itself; several are groups below it, as bioformats
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,18 @@ import tensorstore as ts
 
 from ngff_convert.errors import UnsupportedInput, VerificationError, first_line
 from ngff_convert.model import AXES, Box
+from ngff_convert.storage import Folder, at, check_reached, joined
 from ngff_convert.validation import nodes
 from ngff_convert.validation.findings import Findings, shown
 from ngff_convert.version import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from ngff_convert.model import Shape
+    from ngff_convert.storage import Storage
 
 _ARRAY_FILES = {"0.4": ".zarray", "0.5": "zarr.json"}
 
@@ -60,16 +60,16 @@ class StoredLevel:
     """
 
     def __init__(
-        self, root: Path, path: str, version: str, axes: str, workers: int, *, wary: bool = False
+        self, root: Storage, path: str, version: str, axes: str, workers: int, *, wary: bool = False
     ) -> None:
         self.path = path
         self._axes = axes
-        self._folder = root / path
+        self._root = root
         self._wary = wary
         document = _read_json(root, f"{path}/{_ARRAY_FILES[version]}")
         self._spec = {
             "driver": "zarr" if version == "0.4" else "zarr3",
-            "kvstore": {"driver": "file", "path": f"{self._folder.resolve()}/"},
+            "kvstore": root.kvstore(path),
         }
         context = _context(workers)
         try:
@@ -86,7 +86,8 @@ class StoredLevel:
             self._padded = ts.open(padded, open=True, assume_metadata=True, context=context).result()
             self._separator, self._prefix = _keys(document)
         except (ValueError, OSError) as error:
-            raise VerificationError(f"{self._folder}: cannot be opened: {first_line(error)}") from error
+            check_reached(root, path, error)
+            raise VerificationError(f"{at(root, path)}: cannot be opened: {first_line(error)}") from error
 
     @property
     def grid(self) -> Shape:
@@ -118,8 +119,8 @@ class StoredLevel:
         if not barred:
             try:
                 return self.read(box), {}
-            except (ValueError, OSError):  # found again, chunk by chunk
-                pass
+            except (ValueError, OSError) as error:  # found again, chunk by chunk
+                check_reached(self._root, self.path, error)
         block = np.zeros(box.shape, self.dtype)
         reasons: dict[Shape, str] = {}
         for cell in self.cells(box):
@@ -131,6 +132,7 @@ class StoredLevel:
             try:
                 block[within(part, box)] = self.read(part)
             except (ValueError, OSError) as error:
+                check_reached(self._root, self.path, error)
                 reasons[cell] = first_line(error)
         return block, reasons
 
@@ -148,8 +150,19 @@ class StoredLevel:
 
     def missing(self, cell: Shape) -> str:
         """Return the file that should hold a chunk, from the store's root, if it is not there; else empty."""
-        key = self._key_of(cell)
-        return "" if (self._folder / key).exists() else f"{self.path}/{key}"
+        path = f"{self.path}/{self._key_of(cell)}"
+        is_there = path in self._listed if self._listed is not None else self._root.has(path)
+        return "" if is_there else path
+
+    @cached_property
+    def _listed(self) -> frozenset[str] | None:
+        """Every file of the array, from the root, where to look at one takes a request; else None."""
+        if self._root.is_local:
+            return None
+        entries = tuple(self._root.walk(self.path, lambda _: True))
+        if any(entry.kind == "closed" for entry in entries):
+            return None
+        return frozenset("/".join((self.path, *entry.names)) for entry in entries)
 
     def _key_of(self, cell: Shape) -> str:
         """Return the file that holds a chunk, from the array's folder."""
@@ -162,7 +175,7 @@ class StoredLevel:
         """Return where there is something else than a file in place of one that a box needs."""
         spans = zip(box.start, box.stop, self._objects, strict=True)
         places = product(*(range(a // size, -(-b // size)) for a, b, size in spans))
-        return {key for key in map(self._key, places) if _is_no_file(self._folder / key)}
+        return {key for key in map(self._key, places) if self._root.blocks(f"{self.path}/{key}")}
 
     def whole_chunks(self, box: Box) -> Box:
         """Return a box that ends at edges of chunks, extended to those of the last chunks."""
@@ -198,13 +211,6 @@ def _keys(document: dict[str, Any]) -> tuple[str, list[str]]:
     configuration = _object(_object(encoding).get("configuration"))
     is_default = _object(encoding).get("name") == "default"
     return configuration.get("separator", "/" if is_default else "."), ["c"] if is_default else []
-
-
-def _is_no_file(path: Path) -> bool:
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # it is not there, or whoever reads it is told why that cannot be
-        return False
 
 
 def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
@@ -279,7 +285,7 @@ def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - from foreign metada
     return value if isinstance(value, dict) else {}
 
 
-def _read_json(root: Path, path: str) -> dict[str, Any]:
+def _read_json(root: Storage, path: str) -> dict[str, Any]:
     """Read a file of metadata as `validate` does, of a size that can be held and within the store.
 
     Raises
@@ -288,22 +294,22 @@ def _read_json(root: Path, path: str) -> dict[str, Any]:
         It is missing, no file, or holds something else.
     """
     findings = Findings()
-    document = nodes.read_json(nodes.Store(os.path.realpath(root)), path, findings)
+    document = nodes.read_json(root, path, findings)
     if document is None:
-        raise VerificationError(f"{root / path}: {findings.listed()[-1].message}; is the store whole?")
+        raise VerificationError(f"{at(root, path)}: {findings.listed()[-1].message}; is the store whole?")
     return document
 
 
-def _below(root: Path, base: str, path: Any) -> str:  # noqa: ANN401 - from foreign metadata
+def _below(root: Storage, base: str, path: Any) -> str:  # noqa: ANN401 - from foreign metadata
     """Return where a path in the metadata of a group leads, which has to be down."""
     findings = Findings()
     found = nodes.below(base, path, findings)
     if found is None:
-        raise VerificationError(f"{root / base}: {findings.listed()[-1].message}; nothing else is read")
+        raise VerificationError(f"{at(root, base)}: {findings.listed()[-1].message}; nothing else is read")
     return found
 
 
-def images(root: Path) -> tuple[StoredImage, ...]:
+def images(root: Storage) -> tuple[StoredImage, ...]:
     """Return the images of a store.
 
     Raises
@@ -315,38 +321,50 @@ def images(root: Path) -> tuple[StoredImage, ...]:
     if "multiscales" in attributes:
         return (_image(root, "", version, attributes),)
     if "bioformats2raw.layout" not in attributes:
-        raise UnsupportedInput(f"{root}: has neither multiscales nor bioformats2raw.layout: no image in it")
+        raise UnsupportedInput(
+            f"{root.name}: has neither multiscales nor bioformats2raw.layout: no image in it"
+        )
     found = tuple(_image(root, folder, *_attributes(root, folder)) for folder in _series(root, version))
     if not found:
-        raise VerificationError(f"{root}: has no images, 0, 1 and so on; convert again")
+        raise VerificationError(f"{root.name}: has no images, 0, 1 and so on; convert again")
     return found
 
 
-def _series(root: Path, version: str) -> list[str]:
+def _series(root: Storage, version: str) -> list[str]:
     """Return the images' groups, as ``OME`` lists them, else as they are numbered; none is left out."""
-    names = (".zgroup", ".zattrs") if version == "0.4" else ("zarr.json",)
-    try:
-        folders = [path for path in root.iterdir() if path.name.isdecimal() and path.name.isascii()]
-    except OSError as error:
-        raise VerificationError(f"{root}: cannot be listed: {error.strerror}; is it readable?") from error
-    numbered = sorted(int(path.name) for path in folders if any((path / name).exists() for name in names))
-    store = nodes.Store(os.path.realpath(root))
+    numbered = _numbered(root, (".zgroup", ".zattrs") if version == "0.4" else ("zarr.json",))
     listed: Any = None
-    if any(store.has(f"OME/{name}") for name in ("zarr.json", ".zattrs")):
+    if root.present("OME", ("zarr.json", ".zattrs")):
         listed = _attributes(root, "OME")[1].get("series")
     if not isinstance(listed, list) or not listed:
         if numbered != list(range(len(numbered))):
             some = ", ".join(map(str, numbered[:10]))
-            raise VerificationError(f"{root}: its images are numbered {some}: one is missing; convert again")
+            raise VerificationError(
+                f"{root.name}: its images are numbered {some}: one is missing; convert again"
+            )
         return [str(number) for number in numbered]
     paths = [_below(root, "", path) for path in listed]
     if repeated := _repeated(paths):
-        raise VerificationError(f"{root / 'OME'}: series lists {shown(repeated)} twice; convert again")
+        raise VerificationError(f"{at(root, 'OME')}: series lists {shown(repeated)} twice; convert again")
     if unlisted := [number for number in numbered if str(number) not in paths]:
         raise VerificationError(
-            f"{root / 'OME'}: series leaves out the image {unlisted[0]}, which is there; convert again"
+            f"{at(root, 'OME')}: series leaves out the image {unlisted[0]}, which is there; convert again"
         )
     return paths
+
+
+def _numbered(root: Storage, names: Sequence[str]) -> list[int]:
+    """Return the numbers of the groups in the root; where nothing can be listed, only those in one row."""
+    entries = tuple(root.walk(""))
+    if any(entry.kind == "closed" for entry in entries):
+        if isinstance(root, Folder):
+            raise VerificationError(f"{root.name}: cannot be listed: {entries[0].reason}; is it readable?")
+        row: list[int] = []
+        while root.present(str(len(row)), names):
+            row.append(len(row))
+        return row
+    folders = [name for entry in entries for name in entry.names if name.isdecimal() and name.isascii()]
+    return sorted(int(folder) for folder in folders if root.present(folder, names))
 
 
 def _repeated(paths: Sequence[str]) -> str | None:
@@ -355,23 +373,23 @@ def _repeated(paths: Sequence[str]) -> str | None:
     return next((path for path in paths if counts[path] > 1), None)
 
 
-def _attributes(root: Path, group: str) -> tuple[str, dict[str, Any]]:
+def _attributes(root: Storage, group: str) -> tuple[str, dict[str, Any]]:
     """Return the version of OME-NGFF and its keys in a group."""
-    store = nodes.Store(os.path.realpath(root))
-    if store.has(nodes.joined(group, "zarr.json")):
-        path = nodes.joined(group, "zarr.json")
+    if root.has(joined(group, "zarr.json")):
+        path = joined(group, "zarr.json")
         ome = _object(_read_json(root, path).get("attributes")).get("ome")
         if not isinstance(ome, dict) or ome.get("version") != "0.5":
-            raise VerificationError(f"{root / path}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known")
+            raise VerificationError(f"{at(root, path)}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known")
         return "0.5", ome
-    if not store.has(nodes.joined(group, ".zattrs")):
-        where = root / group
-        raise UnsupportedInput(f"{where}: is no OME-Zarr group: neither zarr.json nor .zattrs is there")
-    return "0.4", _read_json(root, nodes.joined(group, ".zattrs"))
+    if not root.has(joined(group, ".zattrs")):
+        raise UnsupportedInput(
+            f"{at(root, group)}: is no OME-Zarr group: neither zarr.json nor .zattrs is there"
+        )
+    return "0.4", _read_json(root, joined(group, ".zattrs"))
 
 
-def _image(root: Path, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
-    where = root / folder
+def _image(root: Storage, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
+    where = at(root, folder)
     try:
         (multiscales, *_) = attributes["multiscales"]
         names = [axis["name"] for axis in multiscales["axes"]]

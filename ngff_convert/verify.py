@@ -7,7 +7,6 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
 from math import lcm, prod
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert import machine, overrides
@@ -18,6 +17,7 @@ from ngff_convert.errors import MemoryBudgetError, OptionError, ReadError, Verif
 from ngff_convert.model import AXES, Box
 from ngff_convert.options import Options
 from ngff_convert.pyramid import level_shape
+from ngff_convert.storage import Folder, Unreachable, at, storage_of
 from ngff_convert.stored import StoredLevel, images
 from ngff_convert.validation.findings import shown
 from ngff_convert.write_plan import Pass
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.model import Image, PixelArray, Shape
     from ngff_convert.readers.contract import Source
+    from ngff_convert.storage import Storage
     from ngff_convert.stored import StoredImage
     from ngff_convert.verification import Observe, Verification
     from ngff_convert.write_plan import Factor
@@ -68,12 +69,12 @@ def verify(
     source
         The input of the conversion.
     store
-        The folder of the store: OME-NGFF 0.4 or 0.5.
+        OME-NGFF 0.4 or 0.5: its folder, its archive, or its address: ``s3://``, ``gs://``, ``http://``.
     options
         How the input is read, if not by default: `reader`, `axes`, `shape`, `files_from`, `on_error`; how
         many boxes are in work at once, and in what memory: `workers`, `memory`. Of a store that another
         program made also which `images` of the input are in it, and the `crop`; stores of this program say
-        that themselves.
+        that themselves. How buckets are reached: `storage_options`.
     share
         Of the boxes of each level, how much is compared; 1 is all. At least one box is.
     observe
@@ -88,18 +89,28 @@ def verify(
     Raises
     ------
     ReadError, UnsupportedInput
-        The source cannot be read.
+        The source cannot be read; or the store cannot be reached, or not any more.
     VerificationError
-        The store cannot be read, or is not of this source: other images, shapes or types of pixels.
+        The store is damaged, or is not of this source: other images, shapes or types of pixels.
     OptionError
         `images` or `crop` are not those that the store itself states, or not as many as it has images.
     MemoryBudgetError
         A chunk is too large for the memory given.
     """
     options = options or Options()
-    root = Path(store)
-    if not root.is_dir():
-        raise ReadError(f"{root}: is no folder; give an OME-Zarr store")
+    root = storage_of(store, options.storage_options)
+    if isinstance(root, Folder) and not os.path.isdir(root.name):  # noqa: PTH112
+        raise ReadError(f"{root.name}: is no folder; give an OME-Zarr store")
+    try:
+        root.reach()
+        return _verified(source, root, options, share, observe)
+    except Unreachable as error:
+        raise ReadError(str(error)) from error
+
+
+def _verified(
+    source: str | os.PathLike[str], root: Storage, options: Options, share: float, observe: Observe
+) -> Verification:
     stored = images(root)
     with open_with(os.fspath(source), options) as opened:
         if opened.missing and options.on_error == "stop":
@@ -108,15 +119,15 @@ def verify(
             )
         if options.images is not None and len(options.images) != len(stored):
             raise OptionError(
-                f"--images gives {len(options.images)}, but {root} has {len(stored)}: give one for each, "
-                "or leave --images out"
+                f"--images gives {len(options.images)}, but {root.name} has {len(stored)}: give one for "
+                "each, or leave --images out"
             )
         subjects = [_subject(root, item, opened, n, options) for n, item in enumerate(stored)]
         lost = _lost(root, stored, subjects)
         return compare_images(
             subjects,
             os.fspath(source),
-            str(root),
+            root.name,
             share,
             observe,
             of_images=len(opened.images),
@@ -125,25 +136,25 @@ def verify(
         )
 
 
-def _lost(root: Path, stored: Sequence[StoredImage], subjects: Sequence[Subject]) -> list[int]:
+def _lost(root: Storage, stored: Sequence[StoredImage], subjects: Sequence[Subject]) -> list[int]:
     """Return the images of the source that a store should have and has not; refuse one that it has twice."""
     parts = Counter((subject.source_image, subject.crop) for subject in subjects)
     (number, _), times = max(parts.items(), key=lambda item: item[1])
     if times > 1:
         folders = [subject.folder for subject in subjects if subject.source_image == number]
         raise VerificationError(
-            f"{root}: image {number} of the source is in it {times} times, as {', '.join(folders[:10])}: "
-            "another one may be lost; convert again"
+            f"{root.name}: image {number} of the source is in it {times} times, as {', '.join(folders[:10])}"
+            ": another one may be lost; convert again"
         )
     chosen = {number for item in stored for number in item.chosen}
     return sorted(chosen - {subject.source_image for subject in subjects})
 
 
-def _subject(root: Path, stored: StoredImage, source: Source, number: int, options: Options) -> Subject:
+def _subject(root: Storage, stored: StoredImage, source: Source, number: int, options: Options) -> Subject:
     """Return an image of a store and what it is to be compared with."""
     resources = machine.resources()
     workers, memory = options.workers or resources.workers, options.memory or resources.memory
-    where = root / stored.folder
+    where = at(root, stored.folder)
     in_source, image = _image(stored, source, number, options, where)
     levels = tuple(
         StoredLevel(root, path, stored.version, stored.axes, workers, wary=True) for path in stored.paths
@@ -153,7 +164,7 @@ def _subject(root: Path, stored: StoredImage, source: Source, number: int, optio
     pixels = (image.pixels, *(level.pixels for level in image.native_levels))
     if levels[0].shape != image.pixels.shape:
         raise VerificationError(
-            f"{root / levels[0].path}: is of {_by(levels[0].shape)} voxels (t, c, z, y, x), the source's "
+            f"{at(root, levels[0].path)}: is of {_by(levels[0].shape)} voxels (t, c, z, y, x), the source's "
             f"image {in_source} of {_by(image.pixels.shape)}: is it the store of another source?"
         )
     sizes = [level.shape for level in levels]
@@ -185,25 +196,28 @@ def _subject(root: Path, stored: StoredImage, source: Source, number: int, optio
     )
 
 
-def _check_levels(root: Path, levels: Sequence[StoredLevel]) -> None:
+def _check_levels(root: Storage, levels: Sequence[StoredLevel]) -> None:
     """Refuse levels that are no numbers, of several types, or in another order than largest first."""
     for level in levels:
         if level.dtype.kind not in "biuf":
             raise VerificationError(
-                f"{root / level.path}: is of type {level.dtype.name}; only whole numbers and floats are known"
+                f"{at(root, level.path)}: is of type {level.dtype.name}; only whole numbers and floats "
+                "are known"
             )
         if level.dtype != levels[0].dtype:
             raise VerificationError(
-                f"{root / level.path}: its levels are of several types, {level.dtype.name} and "
+                f"{at(root, level.path)}: its levels are of several types, {level.dtype.name} and "
                 f"{levels[0].dtype.name}; convert again"
             )
     for above, level in pairwise(levels):
         if any(a < b for a, b in zip(above.shape, level.shape, strict=True)):
-            raise VerificationError(f"{root / level.path}: is larger than the level above it; convert again")
+            raise VerificationError(
+                f"{at(root, level.path)}: is larger than the level above it; convert again"
+            )
 
 
 def _image(
-    stored: StoredImage, source: Source, number: int, options: Options, where: Path
+    stored: StoredImage, source: Source, number: int, options: Options, where: str
 ) -> tuple[int, Image]:
     """Return the image of the source that a stored one was made of, cropped as that is; and its number."""
     wished = number if options.images is None else options.images[number]
@@ -243,7 +257,7 @@ def _flags(options: Options) -> str:
 
 
 def _method(
-    stored: StoredImage, levels: Sequence[StoredLevel], where: Path
+    stored: StoredImage, levels: Sequence[StoredLevel], where: str
 ) -> tuple[str, tuple[Factor, ...], str]:
     """Return how lower levels were made, the factors of those to be compared, and why others are not."""
     one: Factor = (1,) * len(AXES)

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ngff_convert.validation.nodes import joined
+from ngff_convert.storage_contract import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.arrays import ArrayInfo, Sizes
     from ngff_convert.validation.findings import Findings
-    from ngff_convert.validation.nodes import Store
 
 MAX_KNOWN = 2**20
 """Stored chunks of a level whose places are kept, to compare missing ones with other levels."""
+
+EMPTY = "is an empty file, which no reader can decode"
 
 _OWN_FILES = {2: (".zarray", ".zattrs"), 3: ("zarr.json",)}
 
 
 class ChunkFile(NamedTuple):
-    """A stored chunk, or shard: where in the grid, its path from the root of the store, its bytes."""
+    """A stored chunk, or shard: where in the grid, its path from the root, its bytes where they are known."""
 
     cell: Sizes
     path: str
-    n_bytes: int
+    n_bytes: int | None
 
 
 @dataclass
@@ -40,12 +40,15 @@ class Tally:
         Files that belong to the grid.
     linked
         Whether a link was refused: reading at its place would leave the store.
+    unlisted
+        Why it cannot be listed; empty if it can be, or what cannot is a finding already.
     cells
         Numbers of the stored files, row by row through the grid; at most `MAX_KNOWN`.
     """
 
     n_stored: int = 0
     linked: bool = False
+    unlisted: str = ""
     cells: set[int] = field(default_factory=set)
 
     def missing(self, array: ArrayInfo) -> Iterator[Sizes]:
@@ -55,7 +58,7 @@ class Tally:
                 yield _cell(number, array.grid)
 
 
-def stored_chunks(store: Store, array: ArrayInfo, tally: Tally, findings: Findings) -> Iterator[ChunkFile]:
+def stored_chunks(store: Storage, array: ArrayInfo, tally: Tally, findings: Findings) -> Iterator[ChunkFile]:
     """Yield every chunk file of an array; what else is in its folder becomes a finding.
 
     Parameters
@@ -70,56 +73,38 @@ def stored_chunks(store: Store, array: ArrayInfo, tally: Tally, findings: Findin
         Where findings go.
     """
     keep = array.n_chunks <= MAX_KNOWN
-    for file in _files(store, array, (), tally, findings):
+    for file in _files(store, array, tally, findings):
         if file.n_bytes == 0:
-            findings.error(file.path, "empty-chunk", "is an empty file, which no reader can decode")
+            findings.error(file.path, "empty-chunk", EMPTY)
         tally.n_stored += 1
         if keep:
             tally.cells.add(_number(file.cell, array.grid))
         yield file
 
 
-def _files(
-    store: Store, array: ArrayInfo, parts: Sizes | tuple[str, ...], tally: Tally, findings: Findings
-) -> Iterator[ChunkFile]:
-    names = tuple(map(str, parts))
-    folder = "/".join((array.path, *names)).lstrip("/")
-    try:
-        entries = os.scandir(os.path.join(store.root, folder))  # noqa: PTH118
-    except OSError as error:
-        findings.error(folder, "array-metadata", f"cannot be listed: {error.strerror}")
-        return
-    with entries:
-        for entry in entries:
-            path = joined(folder, entry.name)
-            if not names and entry.name in _OWN_FILES[array.zarr_format]:
-                continue
-            kind, n_bytes = _kind(store, entry, path)
-            below = (*names, entry.name)
-            if kind == "link":
-                tally.linked = True
-                message = "is a link to a folder, out of the store, or to nowhere: not read"
-                findings.error(path, "link", message)
-            elif kind == "folder" and _is_prefix(array, below):
-                yield from _files(store, array, below, tally, findings)
-            elif kind == "file" and (cell := cell_of(array, below)) is not None:
-                yield ChunkFile(cell, path, n_bytes)
-            else:
-                findings.warning(path, "stray-file", "belongs to no chunk of this array's grid")
+def _files(store: Storage, array: ArrayInfo, tally: Tally, findings: Findings) -> Iterator[ChunkFile]:
+    for entry in store.walk(array.path, lambda names: _is_prefix(array, names)):
+        path = "/".join((array.path, *entry.names)).lstrip("/")
+        if entry.kind == "closed" and not store.is_local:
+            tally.unlisted = entry.reason
+        elif entry.kind == "closed":
+            findings.error(path, "array-metadata", f"cannot be listed: {entry.reason}")
+        elif len(entry.names) == 1 and entry.names[0] in _OWN_FILES[array.zarr_format]:
+            continue
+        elif entry.kind == "link":
+            tally.linked = True
+            findings.error(path, "link", "is a link to a folder, out of the store, or to nowhere: not read")
+        elif entry.kind == "file" and (cell := cell_of(array, entry.names)) is not None:
+            yield ChunkFile(cell, path, entry.n_bytes)
+        else:
+            findings.warning(path, "stray-file", "belongs to no chunk of this array's grid")
 
 
-def _kind(store: Store, entry: os.DirEntry[str], path: str) -> tuple[str, int]:
-    """Return what an entry is, and its bytes if it is a file."""
-    try:
-        if not entry.is_symlink():
-            found = entry.stat(follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
-                return "folder", 0
-            return ("file", found.st_size) if stat.S_ISREG(found.st_mode) else ("other", 0)
-    except OSError:  # it went away
-        return "other", 0
-    size = store.size(path)
-    return ("link", 0) if size is None else ("file", size)
+def all_chunks(array: ArrayInfo) -> Iterator[ChunkFile]:
+    """Yield every chunk file that an array can have, in a grid that is small enough to be gone through."""
+    for number in range(array.n_chunks):
+        cell = _cell(number, array.grid)
+        yield ChunkFile(cell, joined(array.path, _key(array, cell)), None)
 
 
 # -- names and numbers of chunks ---------------------------------------------------------------------------
@@ -138,6 +123,14 @@ def cell_of(array: ArrayInfo, parts: tuple[str, ...]) -> Sizes | None:
     numbers = [_index(part, n) for part, n in zip(parts, array.grid, strict=False)]
     cell = tuple(number for number in numbers if number is not None)
     return cell if len(parts) == len(cell) == len(array.grid) else None
+
+
+def _key(array: ArrayInfo, cell: Sizes) -> str:
+    """Return the path of a chunk in the array's folder."""
+    numbers = [str(index) for index in cell]
+    if not array.prefixed:
+        return array.separator.join(numbers or ["0"])
+    return array.separator.join(["c", *numbers])
 
 
 def _is_prefix(array: ArrayInfo, parts: tuple[str, ...]) -> bool:

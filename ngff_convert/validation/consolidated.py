@@ -6,13 +6,15 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert.validation.nodes import MAX_JSON_BYTES, joined, read_json
+from ngff_convert.storage_contract import joined
+from ngff_convert.validation.nodes import MAX_JSON_BYTES, read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.findings import Findings
-    from ngff_convert.validation.nodes import Json, Node, Store
+    from ngff_convert.validation.nodes import Json, Node
 
 MAX_NODES = 10_000
 """Nodes that are compared."""
@@ -21,7 +23,7 @@ _V3_KEYS = ("node_type", "shape", "data_type", "attributes")
 """What of a node of Zarr v3 is compared: the rest has several spellings."""
 
 
-def check(store: Store, root: Node, findings: Findings) -> None:
+def check(store: Storage, root: Node, findings: Findings) -> None:
     """Compare what the root repeats of the nodes below it with their own files."""
     for path, repeated in islice(_repeated(store, root, findings), MAX_NODES):
         own = _own(store, path)
@@ -34,7 +36,7 @@ def check(store: Store, root: Node, findings: Findings) -> None:
         )
 
 
-def _repeated(store: Store, root: Node, findings: Findings) -> Iterator[tuple[str, Any]]:
+def _repeated(store: Storage, root: Node, findings: Findings) -> Iterator[tuple[str, Any]]:
     if root.zarr_format == 2:
         document = (
             read_json(store, joined(root.path, ".zmetadata"), findings) if store.has(".zmetadata") else None
@@ -48,7 +50,7 @@ def _repeated(store: Store, root: Node, findings: Findings) -> Iterator[tuple[st
         yield joined(path, "zarr.json"), node
 
 
-def _own(store: Store, path: str) -> Json | None:
+def _own(store: Storage, path: str) -> Json | None:
     """Return what a file says; None if it cannot be read, which others report where it matters."""
     if any(part in ("", ".", "..") for part in path.split("/")):
         return None

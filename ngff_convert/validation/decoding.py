@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 import tensorstore as ts
 
 from ngff_convert.errors import first_line
+from ngff_convert.storage_contract import Unreachable, check_reached
 from ngff_convert.validation.arrays import LARGEST_CHUNK_BYTES
+from ngff_convert.validation.chunk_files import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.arrays import ArrayInfo, Sizes
     from ngff_convert.validation.chunk_files import ChunkFile
     from ngff_convert.validation.findings import Findings
-    from ngff_convert.validation.nodes import Store
 
 PIECE_BYTES = 32 * 2**20
 """Pixels of a shard that are decoded at once, unless one chunk is more."""
@@ -39,24 +41,26 @@ class Decoder:
 
     Attributes
     ----------
+    store
+        Where it is.
     array
         What it says of itself.
     handle
         As tensorstore has it.
     """
 
+    store: Storage
     array: ArrayInfo
     handle: Any
 
 
-def open_array(store: Store, array: ArrayInfo, workers: int, findings: Findings) -> Decoder | None:
+def open_array(store: Storage, array: ArrayInfo, workers: int, findings: Findings) -> Decoder | None:
     """Open an array; None if its chunks cannot be decoded, with a finding that says so."""
-    real = store.located(array.path)
-    if real is None or array.unknown:
+    if array.unknown or (array.path and store.leads_out(array.path)):
         return None
     spec = {
         "driver": "zarr" if array.zarr_format == 2 else "zarr3",
-        "kvstore": {"driver": "file", "path": f"{real}/"},
+        "kvstore": store.kvstore(array.path),
     }
     context = {
         "cache_pool": {"total_bytes_limit": 0},
@@ -66,9 +70,10 @@ def open_array(store: Store, array: ArrayInfo, workers: int, findings: Findings)
     try:
         handle = ts.open(spec, open=True, read=True, context=ts.Context(context)).result()
     except (ValueError, OSError) as error:
+        check_reached(store, array.path, error)
         findings.error(array.path, "array-metadata", f"cannot be opened: {first_line(error)}")
         return None
-    return Decoder(array, handle) if array.decodable else None
+    return Decoder(store, array, handle) if array.decodable else None
 
 
 def decode_all(decoder: Decoder, files: Iterable[ChunkFile], workers: int, findings: Findings) -> int:
@@ -101,33 +106,54 @@ def decode_all(decoder: Decoder, files: Iterable[ChunkFile], workers: int, findi
 
         def finish() -> int:
             file, future = pending.popleft()
-            fault = future.result()
+            fault, is_empty = future.result()
+            if is_empty:
+                findings.error(file.path, "empty-chunk", EMPTY)
             if fault:
                 findings.error(file.path, "chunk-decode", f"chunk {list(file.cell)} of {array.path}: {fault}")
             return not fault
 
-        for file in files:
-            if len(pending) > 2 * workers:
+        try:
+            for file in files:
+                if len(pending) > 2 * workers:
+                    n_good += finish()
+                pending.append((file, pool.submit(_judged, decoder, file)))
+            while pending:
                 n_good += finish()
-            pending.append((file, pool.submit(_fault, decoder, file)))
-        while pending:
-            n_good += finish()
+        except Unreachable:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return n_good
+
+
+def _judged(decoder: Decoder, file: ChunkFile) -> tuple[str, bool]:
+    """Decode a file; return why that failed, if it did, and whether it proved to be empty."""
+    fault = _fault(decoder, file)
+    return fault, bool(fault) and file.n_bytes is None and _is_empty(decoder.store, file.path)
+
+
+def _is_empty(store: Storage, path: str) -> bool:
+    try:
+        return store.read(path, 0) == b""
+    except OSError:  # larger than 0
+        return False
 
 
 def _fault(decoder: Decoder, file: ChunkFile) -> str:
     """Decode a file, and return why that failed; empty if it did not."""
     array = decoder.array
+    n_bytes = file.n_bytes  # where that is not known, what cannot be right is found when it is decoded
     if array.inner != array.chunks:
         n_chunks = prod(array.chunks) // prod(array.inner)
-        if n_chunks > MAX_SHARD_CHUNKS or n_chunks * 16 > file.n_bytes:
-            return f"{file.n_bytes} bytes cannot hold the index of its {n_chunks} chunks"
-    elif file.n_bytes > 2 * prod(array.chunks) * array.itemsize + 2**20:
-        return f"{file.n_bytes} bytes are far more than its pixels take"
+        if n_chunks > MAX_SHARD_CHUNKS or (n_bytes is not None and n_chunks * 16 > n_bytes):
+            return f"{n_bytes} bytes cannot hold the index of its {n_chunks} chunks"
+    elif n_bytes is not None and n_bytes > 2 * prod(array.chunks) * array.itemsize + 2**20:
+        return f"{n_bytes} bytes are far more than its pixels take"
     try:
         for box in pieces(array, file.cell):
             decoder.handle[tuple(slice(a, b) for a, b in box)].read().result()
     except (ValueError, OSError) as error:
+        check_reached(decoder.store, file.path, error)
         return first_line(error)
     return ""
 
@@ -160,5 +186,6 @@ def read_box(decoder: Decoder, box: tuple[Span, ...]) -> Any:  # noqa: ANN401 - 
         return None
     try:
         return decoder.handle[tuple(slice(a, b) for a, b in box)].read().result()
-    except (ValueError, OSError):
+    except (ValueError, OSError) as error:
+        check_reached(decoder.store, decoder.array.path, error)
         return None

@@ -88,9 +88,24 @@ RULES: dict[str, Rule] = {
     "dimension-names": Rule("Each array names its dimensions as the axes are named.", "multiscales"),
     "separator": Rule("The chunks of 0.4 are in folders: dimension_separator is /.", "storage format"),
     "chunk-size": Rule("A chunk can be held in memory, and by Blosc where that compresses it.", "viewers"),
+    # -- archives
+    "archive-name": Rule("The name of an archive ends with .ozx.", "RFC-9"),
+    "archive-root": Rule("The zarr.json of the root of the store is in the root of an archive.", "RFC-9"),
+    "archive-order": Rule(
+        "In an archive the root's zarr.json is first, then all others, breadth first.", "RFC-9"
+    ),
+    "archive-compression": Rule("The entries of an archive are not compressed: the chunks are.", "RFC-9"),
+    "archive-comment": Rule("The comment of an archive has the version of its store.", "RFC-9"),
+    "archive-zip64": Rule("An archive has the records of ZIP64.", "RFC-9"),
+    "archive-nested": Rule("There is no archive in an archive.", "RFC-9"),
+    "archive-twice": Rule("An archive has one entry of each name.", "RFC-9"),
+    "archive-unchecked": Rule("The form of an archive is checked where it is on a disk.", "RFC-9"),
     # -- chunks
     "stray-file": Rule("In an array's folder are its metadata and the chunks of its grid.", "Zarr"),
     "missing-chunks": Rule("All chunks are stored; those that are not read as the fill value.", "Zarr"),
+    "chunks-unlisted": Rule(
+        "Chunks are listed with their sizes; else it is not known which are stored, or empty.", "viewers"
+    ),
     "empty-chunk": Rule("A chunk file holds something.", "Zarr"),
     "chunk-decode": Rule("Each stored chunk can be decoded.", "Zarr"),
     "hole": Rule("Where a chunk is not stored, the levels next to it have no pixels either.", "multiscales"),

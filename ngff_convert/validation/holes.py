@@ -43,7 +43,7 @@ def check_holes(levels: Sequence[tuple[Decoder, Tally]], findings: Findings) -> 
         n_missing = array.n_chunks - tally.n_stored
         next_to = [levels[n][0] for n in (number - 1, number + 1) if 0 <= n < len(levels)]
         next_to = [other for other in next_to if len(other.array.shape) == len(array.shape)]
-        if not n_missing or not next_to:
+        if not n_missing or not next_to or tally.unlisted:  # where they are listed, that is known
             continue
         if array.n_chunks > MAX_KNOWN or n_missing > MAX_HOLES or any(tally.linked for _, tally in levels):
             message = f"the {n_missing} missing chunks are too many, or the levels not safe, to compare"

@@ -16,9 +16,10 @@ from ngff_convert.validation.nodes import below, read_node
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.arrays import ArrayInfo
     from ngff_convert.validation.findings import Findings
-    from ngff_convert.validation.nodes import Json, Node, Store
+    from ngff_convert.validation.nodes import Json, Node
 
 ROUNDING = 1.0
 """Voxels by which the size of a level may differ from what its scale says: halved sizes go up or down."""
@@ -62,7 +63,7 @@ class Pyramid:
     channel_axis: int | None
 
 
-def read_pyramids(store: Store, node: Node, version: str, findings: Findings) -> list[Pyramid]:
+def read_pyramids(store: Storage, node: Node, version: str, findings: Findings) -> list[Pyramid]:
     """Read the levels of each multiscales of an image, and hold them against each other."""
     items = node.ome.get("multiscales")
     if not isinstance(items, list) or not items:
@@ -72,7 +73,7 @@ def read_pyramids(store: Store, node: Node, version: str, findings: Findings) ->
     return [_pyramid(store, node, item, version, findings) for item in items[:1000] if isinstance(item, dict)]
 
 
-def _pyramid(store: Store, node: Node, item: Json, version: str, findings: Findings) -> Pyramid:
+def _pyramid(store: Storage, node: Node, item: Json, version: str, findings: Findings) -> Pyramid:
     axes = _axes(item)
     names = tuple(str(axis["name"]) for axis in axes) if all("name" in axis for axis in axes) else ()
     if version in ("0.4", "0.5"):
@@ -95,7 +96,7 @@ def _pyramid(store: Store, node: Node, item: Json, version: str, findings: Findi
     return pyramid
 
 
-def _array(store: Store, path: str, findings: Findings) -> ArrayInfo | None:
+def _array(store: Storage, path: str, findings: Findings) -> ArrayInfo | None:
     node = read_node(store, path, findings)
     if node is None:
         return None

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ngff_convert.storage_contract import joined
 from ngff_convert.validation.arrays import known_sizes
 from ngff_convert.validation.findings import shown
-from ngff_convert.validation.nodes import below, is_there, joined
+from ngff_convert.validation.nodes import below, is_there
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.findings import Findings
     from ngff_convert.validation.images import Pyramid
-    from ngff_convert.validation.nodes import Node, Store
+    from ngff_convert.validation.nodes import Node
 
 MAX_ENTRIES = 10_000
 """Entries of a folder of labels that are looked at."""
 
 
-def listed_labels(store: Store, node: Node, findings: Findings) -> list[str]:
+def listed_labels(store: Storage, node: Node, findings: Findings) -> list[str]:
     """Return the paths, from the root, of the label images that a group lists; finds those it does not."""
     names = node.ome.get("labels")
     paths = [below(node.path, name, findings) for name in (names if isinstance(names, list) else [])]
     listed = list(dict.fromkeys(path for path in paths if path is not None))
     parents = {path[:at] for path in listed for at, letter in enumerate(path) if letter == "/"}
-    folder = store.located(node.path)
-    if folder is None:
-        return listed
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in islice(entries, MAX_ENTRIES))
-    except OSError as error:
-        message = f"cannot be listed: {error.strerror}; label images that `labels` leaves out are not found"
+    entries = list(islice(store.walk(node.path), MAX_ENTRIES))
+    if entries and entries[0].kind == "closed":
+        message = (
+            f"cannot be listed: {entries[0].reason}; label images that `labels` leaves out are not found"
+        )
         findings.warning(node.path, "label-unlisted", message)
         return listed
-    for name in names:
+    for (name,) in sorted(entry.names for entry in entries):
         path = joined(node.path, name)
         if path not in listed and path not in parents and is_there(store, path):
             message = "is a group beside the label images, but `labels` does not list it"

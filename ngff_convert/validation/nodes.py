@@ -1,22 +1,24 @@
-"""Groups and arrays of a store on disk, read without ever leaving it: files, JSON, versions."""
+"""Groups and arrays of a store: files, JSON, versions."""
 
 from __future__ import annotations
 
 import json
-import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from ngff_convert.storage_contract import joined
 from ngff_convert.validation.findings import shown
 
 if TYPE_CHECKING:
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.findings import Findings
 
 Json: TypeAlias = dict[str, Any]
 
 MAX_JSON_BYTES = 32 * 2**20
 """Larger metadata files are not read: in Python they take some ten times as much."""
+
+_V2_FILES = (".zarray", ".zgroup", ".zattrs")
 
 OME_KEYS = (
     "multiscales",
@@ -29,59 +31,6 @@ OME_KEYS = (
     "omero",
 )
 """The keys by which a group is known as one of OME-Zarr."""
-
-
-@dataclass(frozen=True, slots=True)
-class Store:
-    """A folder from which nothing leads out.
-
-    Attributes
-    ----------
-    root
-        Its real path.
-    """
-
-    root: str
-
-    def located(self, path: str) -> str | None:
-        """Return the real path of what is at a path; None if nothing is, or it is outside the store."""
-        try:
-            real = os.path.realpath(os.path.join(self.root, path), strict=True)  # noqa: PTH118
-        except (OSError, ValueError):  # not there, links that go in circles, a NUL
-            return None
-        inside = real == self.root or real.startswith(self.root.rstrip(os.sep) + os.sep)
-        return real if inside else None
-
-    def size(self, path: str) -> int | None:
-        """Return the bytes of a regular file; None if there is none: other kinds can block a reader."""
-        real = self.located(path)
-        if real is None:
-            return None
-        found = os.stat(real)  # noqa: PTH116
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
-
-    def has(self, path: str) -> bool:
-        """Return whether a name is there, even one that leads nowhere or out of the store."""
-        try:
-            return os.path.lexists(os.path.join(self.root, path))  # noqa: PTH118
-        except ValueError:  # a NUL
-            return False
-
-    def read(self, path: str, limit: int) -> bytes:
-        """Read a regular file.
-
-        Raises
-        ------
-        OSError
-            It cannot be read, leads out of the store, or is larger than the limit.
-        """
-        real, size = self.located(path), self.size(path)
-        if real is None or size is None:
-            raise OSError("no regular file within the store")
-        if size > limit:
-            raise OSError(f"{size} bytes, more than the {limit} that are read")
-        with open(real, "rb") as stream:  # noqa: PTH123
-            return stream.read(limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +61,6 @@ class Node:
     ome: Json
 
 
-def joined(base: str, path: str) -> str:
-    """Return the path of something below a node."""
-    return f"{base}/{path}" if base else path
-
-
 def below(base: str, path: Any, findings: Findings) -> str | None:  # noqa: ANN401 - from foreign metadata
     """Return where a path in the metadata of a node leads; None, and a finding, if that is not down."""
     good = isinstance(path, str) and "\0" not in path and len(path) < 4096
@@ -126,18 +70,19 @@ def below(base: str, path: Any, findings: Findings) -> str | None:  # noqa: ANN4
     return None
 
 
-def is_there(store: Store, path: str) -> bool:
+def is_there(store: Storage, path: str) -> bool:
     """Return whether a node is at a path, whole or not."""
-    return any(store.has(joined(path, name)) for name in ("zarr.json", ".zgroup", ".zarray", ".zattrs"))
+    return bool(store.present(path, ("zarr.json", *_V2_FILES)))
 
 
-def read_node(store: Store, path: str, findings: Findings) -> Node | None:
+def read_node(store: Storage, path: str, findings: Findings) -> Node | None:
     """Read the metadata of a node; None, and a finding, if there is none to be read."""
-    if store.located(path) is None and store.has(path):
+    if path and store.leads_out(path):
         findings.error(path, "link", "leads out of the store, or nowhere: not read")
         return None
-    old = [name for name in (".zarray", ".zgroup", ".zattrs") if store.has(joined(path, name))]
-    if store.has(joined(path, "zarr.json")):
+    found = store.present(path, (*_V2_FILES, "zarr.json"))
+    old = [name for name in found if name in _V2_FILES]
+    if "zarr.json" in found:
         if old:
             findings.warning(path, "two-formats", f"has both zarr.json and {old[0]}; zarr.json is checked")
         return _node_v3(store, path, findings)
@@ -147,7 +92,7 @@ def read_node(store: Store, path: str, findings: Findings) -> Node | None:
     return None
 
 
-def _node_v3(store: Store, path: str, findings: Findings) -> Node | None:
+def _node_v3(store: Storage, path: str, findings: Findings) -> Node | None:
     document = read_json(store, joined(path, "zarr.json"), findings)
     if document is None:
         return None
@@ -169,7 +114,7 @@ def _ome_v3(path: str, attributes: Json, findings: Findings) -> Json:
     return _object(attributes.get("ome"))
 
 
-def _node_v2(store: Store, path: str, names: list[str], findings: Findings) -> Node | None:
+def _node_v2(store: Storage, path: str, names: list[str], findings: Findings) -> Node | None:
     array = ".zarray" in names
     own = ".zarray" if array else ".zgroup"
     document: Json | None = {}
@@ -192,7 +137,7 @@ def _node_v2(store: Store, path: str, names: list[str], findings: Findings) -> N
     return Node(path, 2, "array" if array else "group", document, attributes, ome)
 
 
-def read_json(store: Store, path: str, findings: Findings) -> Json | None:
+def read_json(store: Storage, path: str, findings: Findings) -> Json | None:
     """Read a file of JSON that holds an object; None, and a finding, if it does not."""
     constants: list[str] = []
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from ngff_convert import ome_schema
 
 if TYPE_CHECKING:
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.findings import Findings
-    from ngff_convert.validation.nodes import Store
 
 SIDECAR = "OME/METADATA.ome.xml"
 
@@ -19,7 +19,7 @@ MAX_DEPTH = 200
 """Elements within elements; OME-XML has about 20, and parsers fall over thousands."""
 
 
-def check_sidecar(store: Store, n_images: int, *, counted: bool, findings: Findings) -> None:
+def check_sidecar(store: Storage, n_images: int, *, counted: bool, findings: Findings) -> None:
     """Check the OME-XML of a store that is known to be there.
 
     Parameters

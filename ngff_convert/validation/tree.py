@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from ngff_convert.storage_contract import joined
 from ngff_convert.validation import consolidated, images, labels, plates, sidecar
 from ngff_convert.validation.findings import shown
 from ngff_convert.validation.models import check_model
@@ -16,16 +16,16 @@ from ngff_convert.validation.nodes import (
     below,
     check_version,
     is_there,
-    joined,
     read_node,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.findings import Findings
     from ngff_convert.validation.images import Pyramid
-    from ngff_convert.validation.nodes import Node, Store
+    from ngff_convert.validation.nodes import Node
 
 MAX_ENTRIES = 100_000
 """Entries of the folder of a collection that are looked at."""
@@ -51,7 +51,7 @@ class Tree:
         How many there are.
     """
 
-    store: Store
+    store: Storage
     findings: Findings
     version: str
     pyramids: list[Pyramid] = field(default_factory=list)
@@ -152,7 +152,7 @@ def _plate(tree: Tree, root: Node) -> None:
     wells = plates.listed_wells(root, tree.findings)
     for row in dict.fromkeys(path.rpartition("/")[0] for path in wells):
         own = [joined(row, name) for name in ("zarr.json", ".zgroup")]
-        if tree.store.has(row) and not any(map(tree.store.has, own)):
+        if tree.store.has_folder(row) and not any(map(tree.store.has, own)):
             tree.findings.error(row, "group-file", _INTERMEDIATE)
     for path in wells:
         node = _named(tree, path, "well")
@@ -205,7 +205,7 @@ def _series(tree: Tree) -> list[str]:
                 tree.findings.error("OME", "series", message)
             _check_reached(tree, named, "`series` does not name it", tree.findings.warning)
             return named
-    elif tree.store.has("OME"):
+    elif tree.store.has_folder("OME"):
         tree.findings.error("OME", "group-file", _INTERMEDIATE)
     found: list[str] = []
     while is_there(tree.store, str(len(found))):
@@ -216,13 +216,12 @@ def _series(tree: Tree) -> list[str]:
 
 def _check_reached(tree: Tree, found: list[str], reason: str, say: Callable[[str, str, str], None]) -> None:
     """Find the numbered groups beside the images of a collection that nothing leads to."""
-    try:
-        with os.scandir(tree.store.root) as entries:
-            names = {entry.name for entry in islice(entries, MAX_ENTRIES)}
-    except OSError as error:
-        message = f"cannot be listed: {error.strerror}; images that nothing leads to are not found"
+    entries = list(islice(tree.store.walk(""), MAX_ENTRIES))
+    if entries and entries[0].kind == "closed":
+        message = f"cannot be listed: {entries[0].reason}; images that nothing leads to are not found"
         tree.findings.warning("", "image-unlisted", message)
         return
+    names = {name for entry in entries for name in entry.names}
     numbered = [name for name in names.difference(found) if name.isascii() and name.isdigit()]
     for name in sorted(numbered, key=lambda name: (len(name), name)):
         if is_there(tree.store, name):
