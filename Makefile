@@ -7,7 +7,7 @@ READER ?= tiff
 SECONDS ?= 600
 DEMO := .demo/cells_c2_t3.ome.zarr
 
-.PHONY: demo test test-slow check lint types test-lowest bench fuzz clean
+.PHONY: demo test test-slow test-slurm check lint types test-lowest bench fuzz clean
 
 demo: $(VENV)/package
 	@$(BIN)/ngff-convert inspect $(SAMPLE)
@@ -20,6 +20,10 @@ test: $(VENV)/test
 # What takes ten seconds or more each: whole files of 8 GiB, millions of chunks.
 test-slow: $(VENV)/test
 	$(BIN)/pytest --numprocesses auto -m slow
+
+# examples/slurm on a Slurm of one node, which is installed when it is missing; skipped where that cannot be.
+test-slurm: $(VENV)/test
+	$(BIN)/pytest -m slurm tests/slurm
 
 check: lint types test
 
@@ -61,11 +65,15 @@ $(VENV)/package: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/test $(VENV)/lint $(VENV)/fuzz: $(VENV)/%: $(VENV)/package pyproject.toml
+$(VENV)/test: $(VENV)/package pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[cloud,cluster]' --group test
+	@touch $@
+
+$(VENV)/lint $(VENV)/fuzz: $(VENV)/%: $(VENV)/package pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
 
 $(VENV)/lowest: $(VENV)/pip pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct --editable . --group test
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --resolution lowest-direct --editable '.[cloud,cluster]' --group test
 	@touch $@

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ngff_convert.model import Box
     from ngff_convert.write_plan import WritePlan
 
-CHUNKS: dict[tuple[str, int], tuple[int, ...]] = {}
+CHUNKS: dict[str, tuple[int, ...]] = {}
 """Of each level of each image, noted when its array is made."""
 
 
@@ -33,9 +33,9 @@ class Written:
         """Do nothing."""
 
 
-def write(self: sink.Sink, level: int, box: Box, block: NDArray[Any]) -> Written:
+def write(self: sink.Sink, level: int, box: Box, block: NDArray[Any], **_: bool) -> Written:
     """Encode a block chunk by chunk, in the caller's thread, and write each to its file."""
-    chunks = CHUNKS[self.root, level]
+    chunks = CHUNKS[self.name(level)]
     stored = [axis for axis, name in enumerate("tczyx") if name in self.axes]
     for at in product(*(range(0, n, c) for n, c in zip(block.shape, chunks, strict=True))):
         part = block[tuple(slice(a, a + c) for a, c in zip(at, chunks, strict=True))]
@@ -55,7 +55,7 @@ def write(self: sink.Sink, level: int, box: Box, block: NDArray[Any]) -> Written
             numthreads=1,
         )
         key = [(box.start[axis] + at[axis]) // chunks[axis] for axis in stored]
-        path = Path(self.root, str(level), "c", *map(str, key))
+        path = Path(self.name(level), "c", *map(str, key))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded)
     return Written()
@@ -66,7 +66,7 @@ def main(source: str, target: str) -> None:
     create = sink.Sink.create
 
     def create_and_note(self: sink.Sink, plan: WritePlan) -> None:
-        CHUNKS.update({(self.root, number): level.chunks for number, level in enumerate(plan.levels)})
+        CHUNKS.update({self.name(number): level.chunks for number, level in enumerate(plan.levels)})
         create(self, plan)
 
     sink.Sink.create = create_and_note  # type: ignore[method-assign]

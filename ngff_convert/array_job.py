@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert import machine, passes, resume, store
-from ngff_convert.commit import Target
 from ngff_convert.convert import begin, carry_out, decide, elsewhere, name_of, open_with, opened_for
 from ngff_convert.engine import Threads
 from ngff_convert.errors import OptionError, ReadError, TargetError, WriteError
 from ngff_convert.events import ImageStarted, Note
-from ngff_convert.journal import Journal
 from ngff_convert.options import PLACE, Options
+from ngff_convert.readers.contract import addressed
 from ngff_convert.story import Story
+from ngff_convert.targets import target_of
 from ngff_convert.version import __version__
 from ngff_convert.write_plan import Codec, WritePlan
 
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ngff_convert.events import Observer
+    from ngff_convert.journal import Noted
     from ngff_convert.plan import Resources
+    from ngff_convert.targets import Place
     from ngff_convert.write_plan import Decided, Report
 
 JOB_VERSION = 1
@@ -72,13 +75,13 @@ class Job:
     options: Options
 
     @property
-    def place(self) -> Target:
+    def place(self) -> Place:
         """Where the output goes."""
-        return Target(Path(self.target))
+        return target_of(self.target, self.options)
 
-    def journal(self, writer: str = "") -> Journal:
+    def journal(self, writer: str = "") -> Noted:
         """Return the journal, of one writer or of all."""
-        return Journal(str(self.place.partial), self.digest, flush=True, writer=writer)
+        return self.place.journal(self.digest, flush=True, writer=writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +154,19 @@ def plan(
         What `convert` raises before the first pixel is read.
     """
     path, out, options = elsewhere(source, target, options)
+    if getattr(path, "url", path) != path:
+        raise OptionError(
+            f"{path}: the URL has a query or a password, which may be secret and is not kept in a job file: "
+            "name a file without, or convert it in one process"
+        )
     story = Story(observer)
     with (
-        Target(Path(out), options.overwrite, options.restart) as place,
+        target_of(out, options) as place,
         opened_for(place, path, options) as (opened, files),
     ):
         work = begin(place, path, opened, files, options, machine.resources(), story, parts=parts)
         for item in work.decided:
-            with store.sink(place.partial, item, flush=True) as sink:
+            with store.sink(place.storage, item, flush=True) as sink:
                 sink.create(item.plan)
         regions = sum(n for _, _, n in _shared(item.plan for item in work.decided))
         if parts > regions:
@@ -194,9 +202,11 @@ def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
     record = _record(job)
     journal = job.journal(f"part-{part}.")
     story = Story(observer)
+    # Before it is opened: who opens what has another content cannot say that it had another one.
+    before = [addressed(file.path, job.options.storage_options) for file in resume.recorded(record)]
+    files = [resume.facts(path) for path in before]
+    _check_same(job, record, {**record, "source": [asdict(file) for file in files]})
     with open_with(job.source, job.options) as opened:
-        files = resume.recorded(record)
-        resume.check_unchanged(files)
         first = resume.earlier(record, resources)
         planned = decide(
             opened,
@@ -204,17 +214,30 @@ def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
             name_of(job.source),
         )
         now = resume.begun(files, tuple(opened.missing), job.options, first, planned, job.parts)
-        if [file.path for file in files] != list(opened.paths) or now["digest"] != job.digest:
-            raise ReadError(
-                f"{job.source}: is not what it was when the job was planned: "
-                f"{resume.differences(record, now)}; plan it again with --restart"
-            )
+        if before != list(opened.paths):
+            now["source"] = [asdict(resume.facts(path)) for path in opened.paths]
+        _check_same(job, record, now)
         done = _run_part(job, part, resume.fitted(planned, resources), journal, story)
         resume.check_unchanged(files)
     return done
 
 
-def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Journal, story: Story) -> int:
+def _check_same(job: Job, record: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse what is another input than the one of the plan.
+
+    Raises
+    ------
+    ReadError
+        It is.
+    """
+    if now["source"] != record["source"] or now["digest"] != job.digest:
+        raise ReadError(
+            f"{job.source}: is not what it was when the job was planned: "
+            f"{resume.differences(record, dict(now))}; plan it again with --restart"
+        )
+
+
+def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Noted, story: Story) -> int:
     """Do the regions of a part that the journal does not have."""
     journal.create()
     entries = passes.journalled(journal)
@@ -222,7 +245,7 @@ def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Journal,
     count = 0
     for number, at, regions in _of_part(job.parts, part, [item.plan for item in decided]):
         item = decided[number]
-        with store.sink(job.place.partial, item, flush=True) as sink:
+        with store.sink(job.place.storage, item, flush=True) as sink:
             task = passes.tasks(number, item, sink, fills=job.options.on_error == "fill", again=True)[at]
             (kept,) = passes.kept([task], entries, item.plan.workers)
             missing = passes.missing(task, kept.regions, regions)
@@ -277,7 +300,7 @@ def finish(job: Job, options: Options, observer: Observer) -> Report:
     job
         The job.
     options
-        How this runs: `workers`, `memory` and where; the rest is the job's.
+        How this runs: `workers`, `memory` and where; the rest, and `storage_options`, are the job's.
     observer
         Is called with each event.
 
@@ -288,12 +311,14 @@ def finish(job: Job, options: Options, observer: Observer) -> Report:
     ConversionError
         What `convert` raises.
     """
+    with suppress(TargetError):  # which `status` says better
+        job.place.check(job.source)  # does what a run that was killed at its very end had still to do
     if undone := status(job).undone:
         raise TargetError(
             f"{job.place.partial}: {len(undone)} of {job.parts} parts are not done: {array_spec(undone)}; "
             "run them, then finish"
         )
-    running = {name: getattr(options, name) for name in PLACE}
+    running = {name: getattr(options, name) for name in PLACE if name != "storage_options"}
     return carry_out(
         job.source, job.target, replace(job.options, restart=False, **running), observer, parts=job.parts
     )
@@ -325,21 +350,34 @@ def _of_part(parts: int, part: int, plans: Sequence[WritePlan]) -> Iterator[tupl
 # -- the job file ------------------------------------------------------------------------------------------
 
 
+def check_name(path: Path) -> None:
+    """Refuse the name of a job file that is to be written, where it would replace anything but a job.
+
+    Raises
+    ------
+    TargetError
+        There is something of that name which is no job, or that of another version.
+    """
+    if os.path.lexists(path):
+        try:
+            load(path)
+        except (OptionError, ReadError) as error:
+            raise TargetError(
+                f"{path}: exists already and is no job of this version; choose another name"
+            ) from error
+
+
 def save(job: Job, path: Path) -> None:
     """Write a job file.
 
     Raises
     ------
     TargetError
-        There is a file of that name which is no job.
+        There is something of that name which is no job.
     WriteError
         It cannot be written.
     """
-    if path.exists():
-        try:
-            load(path)
-        except OptionError as error:
-            raise TargetError(f"{path}: exists already and is no job; choose another name") from error
+    check_name(path)
     options = {**asdict(job.options), "restart": False}
     record = {"job": JOB_VERSION, "version": __version__, **asdict(job), "options": options}
     half = path.with_name(f".{path.name[:40]}.{os.getpid()}")
@@ -368,15 +406,22 @@ def load(path: Path) -> Job:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; is it the job file?") from error
     try:
         record = json.loads(text)
-        if record["job"] != JOB_VERSION:
-            raise OptionError(
-                f"{path}: is a job of ngff-convert {record['version']}; plan it again with {__version__}"
-            )
-        chosen = {field.name: record["options"][field.name] for field in fields(Options)}
-        options = Options(**{**chosen, "codec": Codec(**chosen["codec"])})
-        return Job(**{**{f.name: record[f.name] for f in fields(Job)}, "options": options})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        version, planner = record["job"], record["version"]
+        if version == JOB_VERSION:
+            chosen = {field.name: record["options"][field.name] for field in fields(Options)}
+            options = Options(**{**chosen, "codec": Codec(**chosen["codec"])})
+            job = Job(**{**{f.name: record[f.name] for f in fields(Job)}, "options": options})
+            _check_fields(job)
+            return job
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise OptionError(f"{path}: is no job file; `ngff-convert plan` makes them") from error
+    raise OptionError(f"{path}: is a job of ngff-convert {planner}; plan it again with {__version__}")
+
+
+def _check_fields(job: Job) -> None:
+    texts = (job.source, job.target, job.digest)
+    if type(job.parts) is not int or job.parts < 1 or not all(isinstance(text, str) for text in texts):
+        raise ValueError("a field has a value of another kind")
 
 
 def part_of_this_process(environment: Mapping[str, str]) -> int | None:
@@ -397,7 +442,7 @@ def _record(job: Job) -> dict[str, Any]:
     left = job.place.left()
     if left is not None and left.get("digest") == job.digest:
         return left
-    if os.path.lexists(job.target):
+    if left is None and Path(job.target).exists():
         raise TargetError(f"{job.target}: is there already: the job is finished, or the output is another's")
     raise TargetError(
         f"{job.place.partial}: is {'not there' if left is None else 'of another plan'}; "

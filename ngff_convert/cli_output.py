@@ -83,10 +83,13 @@ def outcome(
 def _what_is_left(target: str, *, whole: bool) -> str:
     """Return what there is of a conversion that was stopped, for its message."""
     from ngff_convert.commit import Target
+    from ngff_convert.targets import is_bucket
 
-    partial_store = Target(Path(target)).partial
     if whole:
         return f"; {target} is whole"
+    if is_bucket(target):
+        return f"; the work so far is kept in {target}"
+    partial_store = Target(Path(target)).partial
     return f"; the work so far is kept in {partial_store}" if partial_store.is_dir() else ""
 
 

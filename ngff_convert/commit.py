@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ngff_convert import resume
 from ngff_convert.errors import ConversionError, TargetError, WriteError
-from ngff_convert.journal import JOURNAL_FOLDER, UNFINISHED, anything_finished, flush_folder
+from ngff_convert.journal import JOURNAL_FOLDER, UNFINISHED, Journal, anything_finished, flush_folder
+from ngff_convert.storage import Folder
 
 try:
     import fcntl
@@ -72,6 +73,15 @@ class Target(AbstractContextManager["Target"]):
         if len(os.fsencode(name)) <= LONGEST_NAME:
             return self.path.with_name(name)
         return self.path.with_name(f"{self.path.name[:40]}-{self._mark}.partial")
+
+    @property
+    def storage(self) -> Folder:
+        """The partial store, as what is stored in it is addressed."""
+        return Folder.of(str(self.partial))
+
+    def journal(self, digest: str, *, flush: bool, writer: str = "") -> Journal:
+        """Return the journal of a conversion, of one writer or of all."""
+        return Journal(str(self.partial), digest, flush, writer)
 
     @property
     def _mark(self) -> str:
@@ -151,9 +161,7 @@ class Target(AbstractContextManager["Target"]):
             text = file.read()
             left = _record(text)
             taken_up = left.get("digest") == begun["digest"] and not self.restart
-            if taken_up:
-                _remove_half_written(self.partial)
-            else:
+            if not taken_up:
                 self._discard(left, begun)
                 file.seek(0)
                 file.truncate()
@@ -170,6 +178,21 @@ class Target(AbstractContextManager["Target"]):
         if fcntl is None:
             self.close()
         return taken_up
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed had not finished writing.
+
+        Raises
+        ------
+        WriteError
+            It cannot be removed.
+        """
+        try:
+            for place, _, names in os.walk(self.partial):
+                for name in filter(HALF_WRITTEN.fullmatch, names):
+                    os.unlink(os.path.join(place, name))  # noqa: PTH108, PTH118 - may be a million files
+        except OSError as error:
+            raise WriteError(f"{error.filename}: cannot be removed: {error.strerror}") from error
 
     def commit(self) -> None:
         """Have the whole store on the disk, and give it its final name.
@@ -294,11 +317,21 @@ class Target(AbstractContextManager["Target"]):
                 # The lock counts only if no other run has finished or removed the file before it was taken.
                 with suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(handle), path.stat()):
+                        self._check_still_free(file)
                         return file
             except BaseException:  # whatever it is, the lock must not be kept
                 file.close()
                 raise
             file.close()
+
+    def _check_still_free(self, file: TextIO) -> None:
+        """Look again: where another run has just finished, the partial store is one that this run made."""
+        try:
+            self._check_free()
+        except TargetError:
+            if not os.fstat(file.fileno()).st_size:
+                _remove(self.partial)
+            raise
 
     def _make_partial(self) -> None:
         try:
@@ -345,12 +378,6 @@ def _record(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def _remove_half_written(folder: Path) -> None:
-    for place, _, names in os.walk(folder):
-        for name in filter(HALF_WRITTEN.fullmatch, names):
-            os.unlink(os.path.join(place, name))  # noqa: PTH108, PTH118 - may be a million files
 
 
 def _lock(handle: int) -> bool:

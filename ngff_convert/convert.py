@@ -12,20 +12,22 @@ from ngff_convert import events, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
+from ngff_convert.readers.contract import addressed, located, name_in
 from ngff_convert.story import Story
 from ngff_convert.write_plan import Decided, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ngff_convert.commit import Target
     from ngff_convert.display import Window
     from ngff_convert.engine import Engine
     from ngff_convert.events import Observer
-    from ngff_convert.journal import Journal
+    from ngff_convert.journal import Noted
     from ngff_convert.model import Image
     from ngff_convert.plan import Resources
     from ngff_convert.readers.contract import Source
+    from ngff_convert.storage import Writable
+    from ngff_convert.targets import Place
 
 MANY_FILES = "files"
 """The reader that takes a list of files."""
@@ -65,6 +67,7 @@ def open_source(path: str | os.PathLike[str], reader: str | None = None, **wishe
 
 def open_with(path: str, options: Options) -> Source:
     """Open an input as the options say; raises what `open_source` does."""
+    path = addressed(path, options.storage_options)
     reader = registry.pick(path, options.reader or (MANY_FILES if options.files_from else None))
     reading = options.reading
     for field in fields(reading):
@@ -128,11 +131,11 @@ def name_of(source: str | os.PathLike[str]) -> str:
 
     Examples
     --------
-    >>> name_of("data/cells.v2.ome.tif"), name_of("run 7/")
-    ('cells.v2', 'run 7')
+    >>> name_of("data/cells.v2.ome.tif"), name_of("run 7/"), name_of("https://host/my%20cells.ims?key=1")
+    ('cells.v2', 'run 7', 'my cells')
     """
-    path = Path(source)
-    stem = path.name if os.path.isdir(path) else path.stem  # noqa: PTH112 - never raises
+    path = Path(name_in(os.fspath(source)))
+    stem = path.name if os.path.isdir(source) else path.stem  # noqa: PTH112 - never raises
     return stem.removesuffix(".ome").removesuffix(".companion")
 
 
@@ -194,22 +197,24 @@ def carry_out(
     parts: int = 0,
 ) -> Report:
     """Do what `convert` promises; with `parts`, what is still to be done of a conversion begun in so many."""
-    from ngff_convert.commit import Target
+    from ngff_convert.targets import target_of
 
     path = os.fspath(source)
     if options.is_spread:  # other processes are in other folders
         path, target, options = elsewhere(path, target, options)
     story = Story(observer)
-    with Target(Path(target), options.overwrite, options.restart) as place:
+    with target_of(target, options) as place:
         with opened_for(place, path, options) as (opened, files), _engine(options, story) as engine:
             work = begin(place, path, opened, files, options, engine.resources, story, parts=parts)
             try:
-                windows = _write_pixels(place.partial, work, options, engine, story)
+                windows = _write_pixels(place, work, options, engine, story)
             except OptionError:  # a value does not fit: going on with these options will never help
                 place.abandon()
                 raise
-            _write_metadata(place.partial, work.decided, windows, options, story)
             _verify(place, path, work.decided, len(opened.images), options, story)
+        if work.again or engine.repeats:
+            place.sweep()
+        _write_metadata(place.storage, work.decided, windows, options, story)
         report = story.report(place, work.decided, tuple(opened.missing))
         place.commit()
         story(events.Finished(report))
@@ -221,14 +226,21 @@ def elsewhere(
     source: str | os.PathLike[str], target: str | os.PathLike[str], options: Options
 ) -> tuple[str, str, Options]:
     """Return the names of input, output and a list of files as other processes can use them."""
+    from ngff_convert.targets import is_bucket
+
     if options.files_from is not None:
         options = replace(options, files_from=os.path.abspath(options.files_from))  # noqa: PTH100
-    return os.path.abspath(source), os.path.abspath(target), options  # noqa: PTH100 - may be a pattern
+    out = os.fspath(target)
+    return (
+        located(os.fspath(source), options.storage_options),
+        out if is_bucket(out) else os.path.abspath(out),  # noqa: PTH100
+        options,
+    )
 
 
 @contextmanager
 def opened_for(
-    place: Target, path: str, options: Options
+    place: Place, path: str, options: Options
 ) -> Iterator[tuple[Source, Sequence[resume.FileFacts]]]:
     """Open the input of a conversion into a place; yields it, and what tells that its files stay the same.
 
@@ -279,12 +291,12 @@ class Work:
     """
 
     decided: tuple[Decided, ...]
-    journal: Journal
+    journal: Noted
     again: bool
 
 
 def begin(
-    place: Target,
+    place: Place,
     source: str,
     opened: Source,
     files: Sequence[resume.FileFacts],
@@ -295,14 +307,12 @@ def begin(
     parts: int = 0,
 ) -> Work:
     """Decide everything, and make the partial store or take up the one that is there."""
-    from ngff_convert.journal import Journal
-
     now = resume.wanted(options, machine_has)
     first = resume.earlier(place.left(), now)  # regions are those of the earlier run, if there was one
     planned = decide(opened, replace(options, **asdict(first)), name_of(source))
     _tell(story, source, opened, planned, options)
     begun = resume.begun(files, tuple(opened.missing), options, first, planned, parts)
-    journal = Journal(str(place.partial), begun["digest"], flush=parts > 0 or options.fsync == "region")
+    journal = place.journal(begun["digest"], flush=parts > 0 or options.fsync == "region")
     again = place.begin(begun)
     journal.create()
     if again:
@@ -347,7 +357,7 @@ def _remarks(decided: Sequence[Decided]) -> list[str]:
 
 
 def _write_pixels(
-    partial: Path, work: Work, options: Options, engine: Engine, story: Story
+    place: Place, work: Work, options: Options, engine: Engine, story: Story
 ) -> list[tuple[Window, ...]]:
     """Write all levels of all images but what is there already; return the display windows of each image."""
     from ngff_convert import display, passes, store
@@ -356,7 +366,7 @@ def _write_pixels(
     entries = passes.journalled(journal)
     windows = []
     for number, item in enumerate(decided):
-        with store.sink(partial, item, flush=journal.flush) as sink:
+        with store.sink(place.storage, item, flush=journal.flush) as sink:
             sink.create(item.plan)
             again = work.again or engine.repeats
             todo = passes.tasks(number, item, sink, fills=options.on_error == "fill", again=again)
@@ -375,7 +385,7 @@ def _write_pixels(
 
 
 def _verify(
-    place: Target, source: str, decided: Sequence[Decided], n_images: int, options: Options, story: Story
+    place: Place, source: str, decided: Sequence[Decided], n_images: int, options: Options, story: Story
 ) -> None:
     """Hold the store against its source, before it gets its name."""
     if options.verify == "none":
@@ -383,7 +393,7 @@ def _verify(
     from ngff_convert import compare
 
     verification = compare.verify_images(
-        place.partial,
+        place.storage,
         decided,
         source=source,
         share=SHARES[options.verify],
@@ -401,7 +411,7 @@ def _verify(
 
 
 def _write_metadata(
-    partial: Path,
+    storage: Writable,
     decided: Sequence[Decided],
     windows: Sequence[Sequence[Window]],
     options: Options,
@@ -423,5 +433,5 @@ def _write_metadata(
         for line in noted:
             observe(events.Note(line))
     files = store.documents(decided, windows, xml)
-    store.write(partial, files)
-    store.check(partial, decided, files)
+    store.write(storage, files)
+    store.check(storage, decided, files)

@@ -195,15 +195,17 @@ def report_lines(report: Report) -> Iterator[str]:
     rate = report.read_bytes / max(report.seconds, 1e-9)
     pixels = sum(prod(level.shape) * itemsize(plan.dtype) for plan in report.plans for level in plan.levels)
     kept = f"; {size(report.kept_bytes)} had been read before" if report.kept_bytes else ""
-    yield (
-        f"{report.target}  {size(report.stored_bytes[''])} stored of {size(pixels)} in "
-        f"{report.seconds:.1f} s ({size(rate)}/s){kept}"
-    )
-    paths = [path for path in report.stored_bytes if path]
-    levels = [level for plan in report.plans for level in plan.levels]
-    for path, level in zip(paths, levels, strict=True):
-        corner = "└──" if path == paths[-1] else "├──"
-        yield f"{corner} {path}  {level_words(level)}, {size(report.stored_bytes[path])}"
+    stored = {path: size(n_bytes) for path, n_bytes in report.stored_bytes.items()}
+    how_much = f"{stored['']} stored of {size(pixels)}" if stored else f"{size(pixels)} stored"
+    yield f"{report.target}  {how_much} in {report.seconds:.1f} s ({size(rate)}/s){kept}"
+    levels = [
+        (f"{folder}/{number}".lstrip("/"), level)
+        for folder, plan in zip(report.folders, report.plans, strict=True)
+        for number, level in enumerate(plan.levels)
+    ]
+    for path, level in levels:
+        corner = "└──" if path == levels[-1][0] else "├──"
+        yield ", ".join(filter(None, (f"{corner} {path}  {level_words(level)}", stored.get(path))))
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -215,7 +217,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "read_bytes": report.read_bytes,
         "written_bytes": report.written_bytes,
         "kept_bytes": report.kept_bytes,
-        "stored_bytes": report.stored_bytes[""],
+        "stored_bytes": report.stored_bytes.get(""),
         "images": [
             {"folder": folder, "dtype": plan.dtype, "digest": plan.digest, **levels_json(plan, folder)}
             for folder, plan in zip(report.folders, report.plans, strict=True)

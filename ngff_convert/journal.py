@@ -17,7 +17,7 @@ import socket
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ngff_convert.errors import WriteError
 from ngff_convert.events import RegionDone
@@ -82,7 +82,7 @@ class Journal:
             It cannot be written; then the region counts as unfinished.
         """
         path = self.path / f"{self.writer}{_writer(os.getpid())}"
-        line = json.dumps({"plan": self.digest, "flushed": self.flush, **asdict(done)})
+        line = line_of(done, self.digest, flushed=self.flush)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -100,6 +100,9 @@ class Journal:
         except OSError as error:
             raise _error(path, error) from error
 
+    def settle(self) -> None:
+        """Need nothing: every line is written at once."""
+
     def finished(self) -> Iterator[tuple[RegionDone, bool]]:
         """Yield the regions that are finished, and whether each was flushed; one may come twice.
 
@@ -112,11 +115,35 @@ class Journal:
             for path in sorted(self.path.glob(f"{self.writer}*.jsonl")):
                 with path.open("rb") as lines:
                     for line in lines:
-                        entry = _entry(line, self.digest)
+                        entry = entry_of(line, self.digest)
                         if entry is not None:
                             yield entry
         except OSError as error:
             raise _error(self.path, error) from error
+
+
+class Noted(Protocol):
+    """A journal, wherever it is kept."""
+
+    @property
+    def digest(self) -> str:
+        """Names what is written."""
+
+    @property
+    def flush(self) -> bool:
+        """Whether pixels are to be stored for good before a region is noted."""
+
+    def create(self) -> None:
+        """Make ready to `record`."""
+
+    def record(self, done: RegionDone) -> None:
+        """Note what a region wrote."""
+
+    def settle(self) -> None:
+        """Have all that was noted stored."""
+
+    def finished(self) -> Iterator[tuple[RegionDone, bool]]:
+        """Yield the regions that are finished, and whether each was flushed; one may come twice."""
 
 
 def anything_finished(folder: Path) -> bool:
@@ -139,7 +166,12 @@ def _writer(process: int) -> str:
     return f"{socket.gethostname()}-{process}-{secrets.token_hex(4)}.jsonl"
 
 
-def _entry(line: bytes, digest: str) -> tuple[RegionDone, bool] | None:
+def line_of(done: RegionDone, digest: str, *, flushed: bool) -> str:
+    """Return the line of a region, which `entry_of` reads again."""
+    return json.dumps({"plan": digest, "flushed": flushed, **asdict(done)})
+
+
+def entry_of(line: bytes, digest: str) -> tuple[RegionDone, bool] | None:
     """Return what a line says; None if it says nothing of this plan, or was not finished."""
     try:
         record: dict[str, Any] = json.loads(line)

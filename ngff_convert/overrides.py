@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Calibration, MaybeTriple, PixelArray, Shape
-    from ngff_convert.options import Options, Span
+    from ngff_convert.option_values import Span
+    from ngff_convert.options import Options
 
 
 def apply(image: Image, options: Options) -> Image:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.engine import Engine
     from ngff_convert.events import Observer, RegionDone
-    from ngff_convert.journal import Journal
+    from ngff_convert.journal import Noted
     from ngff_convert.sink import Sink
     from ngff_convert.write_plan import Decided
 
@@ -91,7 +91,7 @@ def tasks(number: int, item: Decided, sink: Sink, *, fills: bool, again: bool) -
     ]
 
 
-def journalled(journal: Journal) -> Journalling:
+def journalled(journal: Noted) -> Journalling:
     """Return what the journal says, pass by pass."""
     found: dict[tuple[int, int], Journalled] = {}
     for done, flushed in journal.finished():
@@ -137,12 +137,15 @@ def _intact(task: PassTask, unsure: Sequence[RegionDone], workers: int) -> dict[
 
 
 def run(
-    task: PassTask, regions: Sequence[int], workers: int, runs: Engine, journal: Journal, observe: Observer
+    task: PassTask, regions: Sequence[int], workers: int, runs: Engine, journal: Noted, observe: Observer
 ) -> None:
     """Do regions of a pass, and note each in the journal as it is done."""
-    for done in runs.run(task, regions, workers):
-        journal.record(done)
-        observe(done)
+    try:
+        for done in runs.run(task, regions, workers):
+            journal.record(done)
+            observe(done)
+    finally:
+        journal.settle()
 
 
 def missing(task: PassTask, there: frozenset[int], regions: range | None = None) -> Sequence[int]:

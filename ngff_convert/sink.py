@@ -1,4 +1,4 @@
-"""Where level arrays are made and boxes of pixels are written: tensorstore on a folder.
+"""Where level arrays are made and boxes of pixels are written: tensorstore on a folder or a bucket.
 
 Chunk encoding, sharding, skipping of chunks that hold nothing but the fill value, and writing by rename are
 tensorstore's. Regions own whole write objects (see `plan`), so nothing is ever read to be changed, and no
@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import tensorstore as ts
 
 from ngff_convert.errors import VerificationError, WriteError, first_line
 from ngff_convert.model import AXES
+from ngff_convert.storage import at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box
+    from ngff_convert.storage import Writable
     from ngff_convert.write_plan import Codec, Level, WritePlan
 
 _BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "bitshuffle")}
+
+
+MAX_METADATA_BYTES = 2**20
+"""Of an array's metadata file, which has a few hundred."""
 
 
 class PendingWrite:
@@ -58,8 +63,10 @@ class Sink:
 
     Attributes
     ----------
-    root
-        Folder of the image's group.
+    storage
+        The store.
+    folder
+        The image's group in it: ``""`` is the root.
     ngff_version
         ``"0.4"`` (Zarr v2) or ``"0.5"`` (Zarr v3).
     axes
@@ -70,11 +77,20 @@ class Sink:
         Whether a write is finished only when it is on the disk.
     """
 
-    root: str
+    storage: Writable
+    folder: str
     ngff_version: str
     axes: str
     workers: int
     flush: bool = False
+
+    def path(self, level: int) -> str:
+        """Return where a level is in the store."""
+        return f"{self.folder}/{level}" if self.folder else str(level)
+
+    def name(self, level: int) -> str:
+        """Return what a level is called in messages."""
+        return at(self.storage, self.path(level))
 
     def create(self, plan: WritePlan) -> None:
         """Make an empty array for every level, or open those of an equal plan that are there already."""
@@ -82,10 +98,10 @@ class Sink:
         for number, level in enumerate(plan.levels):
             metadata = _zarr_metadata(level, plan)
             try:
-                _remove_unfinished(Path(self.root, str(number), name))
+                _remove_unfinished(self.storage, f"{self.path(number)}/{name}")
                 _open(self, number, metadata=metadata, create=True, open=True).result()
             except (ValueError, OSError) as error:
-                raise _write_error(f"{self.root}/{number}", error) from error
+                raise _write_error(self.name(number), error) from error
 
     def write(self, level: int, box: Box, block: NDArray[Any], *, afresh: bool = False) -> PendingWrite:
         """Start to write a block of pixels, (t, c, z, y, x), into a box of a level.
@@ -105,7 +121,7 @@ class Sink:
         """
         # The axes that are left out have size 1.
         pixels = block.reshape([n for n, axis in zip(block.shape, AXES, strict=True) if axis in self.axes])
-        where = f"{self.root}/{level} at {box}"
+        where = f"{self.name(level)} at {box}"
         start = self._stored(box.start)
         try:
             array = _array(self, level)
@@ -126,7 +142,7 @@ class Sink:
         try:
             pixels = _array(self, level)[self._stored(box.slices)].read(order="C").result()
         except (ValueError, OSError) as error:
-            raise _write_error(f"{self.root}/{level} at {box} (reading back)", error) from error
+            raise _write_error(f"{self.name(level)} at {box} (reading back)", error) from error
         return np.asarray(pixels).reshape(box.shape)
 
     def check(self, plan: WritePlan) -> None:
@@ -138,7 +154,7 @@ class Sink:
             A level is not there or is not what was decided.
         """
         for number, level in enumerate(plan.levels):
-            where = f"{self.root}/{number}"
+            where = self.name(number)
             try:
                 array = _array(self, number)
             except (ValueError, OSError) as error:
@@ -163,14 +179,13 @@ class Sink:
         return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
 
 
-def _remove_unfinished(path: Path) -> None:
+def _remove_unfinished(storage: Writable, path: str) -> None:
     """Remove the metadata of an array of which a power cut left a part, or no more than the name."""
-    try:
-        json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        path.unlink()
+    if storage.has(path):
+        try:
+            json.loads(storage.read(path, MAX_METADATA_BYTES))
+        except ValueError:
+            storage.remove(path)
 
 
 def _write_error(where: str, error: Exception) -> WriteError:
@@ -180,7 +195,7 @@ def _write_error(where: str, error: Exception) -> WriteError:
 def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
     spec = {
         "driver": "zarr" if sink.ngff_version == "0.4" else "zarr3",
-        "kvstore": {"driver": "file", "path": str(Path(sink.root, str(level)).resolve())},
+        "kvstore": sink.storage.kvstore(sink.path(level)),
         **how,
     }
     return ts.open(spec, context=_context(sink.workers, sink.flush))

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert import ngff
 from ngff_convert.errors import VerificationError, WriteError
 from ngff_convert.journal import UNFINISHED
 from ngff_convert.sink import Sink
+from ngff_convert.storage import at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ngff_convert.display import Window
     from ngff_convert.ngff import Attributes
+    from ngff_convert.storage import Writable
     from ngff_convert.write_plan import Decided
 
 
-def sink(folder: Path, item: Decided, *, flush: bool = False) -> Sink:
+def sink(storage: Writable, item: Decided, *, flush: bool = False) -> Sink:
     """Return where the pixels of an image of a store go, and whether each write waits for the disk."""
     plan = item.plan
-    return Sink(str(folder / item.folder), plan.ngff_version, plan.axes, plan.workers, flush)
+    return Sink(storage, item.folder, plan.ngff_version, plan.axes, plan.workers, flush)
 
 
 def documents(
@@ -71,7 +70,7 @@ def _group(prefix: str, version: str, attributes: Attributes) -> dict[str, str]:
     }
 
 
-def write(store: Path, files: dict[str, str]) -> None:
+def write(storage: Writable, files: dict[str, str]) -> None:
     """Write the files of `documents`; what an earlier, interrupted run left of ``OME`` goes.
 
     Raises
@@ -79,21 +78,19 @@ def write(store: Path, files: dict[str, str]) -> None:
     WriteError
         One of them cannot be written.
     """
-    path = store / "OME"
+    path = "OME"
     try:
-        if path.is_dir():
-            shutil.rmtree(path)
-        for name, content in files.items():
-            path = store / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8", newline="")
+        storage.remove(path)
+        for path, content in files.items():
+            storage.write(path, content.encode())
     except OSError as error:
         raise WriteError(
-            f"{path}: cannot be written: {error.strerror}; mend that and run the same command again"
+            f"{at(storage, path)}: cannot be written: {error.strerror}; "
+            "mend that and run the same command again"
         ) from error
 
 
-def check(store: Path, decided: Sequence[Decided], files: dict[str, str]) -> None:
+def check(storage: Writable, decided: Sequence[Decided], files: dict[str, str]) -> None:
     """Read every group and open every level anew, and hold them against what was decided.
 
     Raises
@@ -102,25 +99,28 @@ def check(store: Path, decided: Sequence[Decided], files: dict[str, str]) -> Non
         What is stored is not what was decided.
     """
     for name, content in files.items():
-        if (store / name).read_bytes() != content.encode():
-            raise VerificationError(f"{store / name}: is not what was written; is the disk sound?")
+        if storage.read(name, len(content.encode())) != content.encode():
+            raise VerificationError(f"{at(storage, name)}: is not what was written; is the disk sound?")
     for item in decided:
-        with sink(store, item) as levels:
+        with sink(storage, item) as levels:
             levels.check(item.plan)
 
 
-def stored_bytes(store: Path, decided: Sequence[Decided]) -> dict[str, int]:
-    """Return the bytes of all files of each level by its path, and of everything by ``""``."""
-    levels = [f"{d.folder}/{number}".lstrip("/") for d in decided for number in range(len(d.plan.levels))]
-    sizes = {path: _bytes(store / path, frozenset()) for path in levels}
-    return {"": sum(sizes.values()) + _bytes(store, frozenset(str(store / path) for path in levels)), **sizes}
+def stored_bytes(storage: Writable, decided: Sequence[Decided]) -> dict[str, int]:
+    """Return the bytes of all files of each level by its path, and of everything by ``""``.
 
-
-def _bytes(folder: Path, but: frozenset[str]) -> int:
-    """Return the bytes of all files below a folder, but for some folders."""
-    with os.scandir(folder) as entries:
-        return sum(
-            _bytes(Path(entry), but) if entry.is_dir() else entry.stat().st_size
-            for entry in entries
-            if entry.path not in but and not entry.name.startswith(UNFINISHED)
-        )
+    Nothing where sizes are not known, as in a bucket.
+    """
+    if not storage.is_local:
+        return {}
+    levels = {f"{d.folder}/{number}".lstrip("/") for d in decided for number in range(len(d.plan.levels))}
+    sizes = dict.fromkeys(["", *sorted(levels)], 0)
+    for entry in storage.walk("", into=lambda names: not names[0].startswith(UNFINISHED)):
+        if not entry.names[0].startswith(UNFINISHED):
+            sizes[""] += entry.n_bytes or 0
+            level = next(
+                (path for path in ("/".join(entry.names[:n]) for n in (1, 2)) if path in levels), None
+            )
+            if level is not None:
+                sizes[level] += entry.n_bytes or 0
+    return sizes

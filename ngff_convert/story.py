@@ -11,8 +11,8 @@ from ngff_convert.write_plan import Report
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ngff_convert.commit import Target
     from ngff_convert.events import Observer
+    from ngff_convert.targets import Place
     from ngff_convert.verification import Verification
     from ngff_convert.write_plan import Decided
 
@@ -45,7 +45,7 @@ class Story:
         self._kept_bytes += read_bytes
         self._filled += filled
 
-    def report(self, place: Target, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
+    def report(self, place: Place, decided: Sequence[Decided], missing: tuple[str, ...]) -> Report:
         """Return the report of a store that is whole and has not its name yet."""
         from ngff_convert import store
 
@@ -56,7 +56,7 @@ class Story:
             read_bytes=self._read_bytes,
             written_bytes=self._written_bytes,
             kept_bytes=self._kept_bytes,
-            stored_bytes=store.stored_bytes(place.partial, decided),
+            stored_bytes=store.stored_bytes(place.storage, decided),
             seconds=time.monotonic() - self._started,
             warnings=tuple(self._notes),
             filled=(*missing, *self._filled),

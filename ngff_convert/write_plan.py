@@ -305,7 +305,8 @@ class Report:
     kept_bytes
         Uncompressed bytes of pixels that an earlier, interrupted run had read already.
     stored_bytes
-        Bytes of all files of each level, by its path in the store; ``""`` is everything.
+        Bytes of all files of each level, by its path in the store; ``""`` is everything. Empty where sizes
+        are not known, as in a bucket.
     seconds
         Wall time.
     warnings

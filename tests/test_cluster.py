@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,6 @@ from ngff_convert.testing import coded_pixels, write_ims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 distributed = pytest.importorskip("distributed")
 
@@ -273,3 +274,56 @@ def test_the_journal_is_kept_where_the_run_was_started(
     assert lines == [e for e in events if isinstance(e, RegionDone)]
     assert any(isinstance(e, Note) and "dashboard" in e.message for e in events)
     assert np.prod([2, 2, 20, 200, 200]) * 2 <= sum(line.read_bytes for line in lines)
+
+
+def test_the_commands_of_the_readme(
+    source: Path, scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = text.partition("\n### On a cluster\n")[2].partition("\n### ")[0].split("```")
+    shutil.copy(source, tmp_path / "in.ims")
+    monkeypatch.chdir(tmp_path)
+    commands = blocks[1].strip().splitlines()
+    assert len(commands) == 2
+    for command in commands:
+        assert main(command.replace("tcp://127.0.0.1:8786", scheduler).split()[1:]) == 0
+    assert tree(tmp_path / "out.ome.zarr") == tree(tmp_path / "out2.ome.zarr")
+    # Of the jobs of a scheduler, that its words are understood: there is none here.
+    words = blocks[3].removeprefix("sh\n").replace("\\\n", " ").split()
+    asked: list[Options] = []
+
+    def refused(options: Options, _: str) -> None:
+        asked.append(options)
+        raise RuntimeError("no cluster here")
+
+    monkeypatch.setattr(cluster, "_new", refused)
+    assert main(words[1:]) == 5  # out.ome.zarr is there
+    assert main([*words[1:], "--overwrite"]) == 2
+    assert (asked[0].jobs, asked[0].job_cores, asked[0].job_memory) == (20, 4, 16 * 2**30)
+    assert asked[0].job_extra == ("--account=lab",)
+
+
+@pytest.mark.parametrize("kind", sorted(cluster.BATCH_SCHEDULERS))
+def test_jobs_of_a_scheduler_ask_for_what_was_given(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script that a job would be, of a scheduler that is not there."""
+    jobqueue = pytest.importorskip("dask_jobqueue")
+    scaled: list[int] = []
+
+    def scale(_: Any, n: int = 0, jobs: int = 0, **_more: Any) -> None:
+        scaled.append(n or jobs)
+
+    monkeypatch.setattr(getattr(jobqueue, cluster.BATCH_SCHEDULERS[kind]), "scale", scale)
+    options = Options(
+        cluster=kind,
+        jobs=3,
+        job_cores=4,
+        job_memory=2**33,
+        job_time="02:00",
+        queue="imaging",
+        job_extra=("-A lab",),
+    )
+    with cluster._new(options, "") as started:
+        script = started.job_script()
+    assert 3 in scaled
+    for words in ("--nthreads 4", "02:00", "imaging", "-A lab", "8.00GiB"):
+        assert words in script, words

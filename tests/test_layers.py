@@ -17,23 +17,32 @@ PACKAGE = Path(ngff_convert.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"cli_checks", "cli_jobs"},
-    {"cli_options", "cli_output", "__init__", "testing"},
-    {"progress", "json_log", "words", "signals", "verify", "validate", "array_job"},
+    {"cli_archive", "cli_batch", "cli_checks", "cli_jobs"},
+    {"batch_report", "cli_options", "cli_output", "__init__", "testing"},
+    {"batch"},
+    {"batch_record"},
+    {"progress", "json_log", "words", "signals", "verify", "validate", "array_job", "unpack"},
     {"convert"},
     {"story"},
-    {"display", "describe", "machine", "store", "overrides", "readers.registry", "commit", "compare", "passes", "cluster"},
-    {"engine", "ngff", "omexml", "region", "resume"},
+    {"targets"},
+    {"archive_target", "bucket_target"},
+    {"archive", "commit", "passes", "cluster", "compare"},
+    {"display", "describe", "machine", "store", "overrides", "readers.registry"},
+    {"engine", "ngff", "omexml", "region", "resume", "bucket_journal"},
     {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
     {"pyramid", "chunking", "options", "validation"},
     {"events", "readers", "option_values"},
     {"verification"},
     {"write_plan"},
     {"model"},
+    {"storage"},
+    {"storage_disk", "storage_remote"},
+    {"storage_contract", "zip_writer"},
     {"units", "errors", "version", "ome_schema"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
-VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema"}
+STORAGE = {"storage", "storage_contract", "storage_disk"}
+VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", *STORAGE}
 READERS_IMPORT = {"model", "units", "errors", "ome_schema", "readers.contract"}
 
 

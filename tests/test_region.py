@@ -18,6 +18,7 @@ from ngff_convert.options import Options
 from ngff_convert.plan import Resources
 from ngff_convert.region import PassTask, cast_exactly
 from ngff_convert.sink import Sink
+from ngff_convert.storage import Folder
 from ngff_convert.testing import coded_pixels
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def write(folder: Path, pixels: ArrayPixels, options: Options, region_bytes: int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "REGION_BYTES", region_bytes)
         decided = plan.build(image(pixels, (1.0, 1.0, 1.0)), options, Resources(2, 1 << 28))
-    with Sink(str(folder), decided.ngff_version, decided.axes, 2) as sink:
+    with Sink(Folder.of(str(folder)), "", decided.ngff_version, decided.axes, 2) as sink:
         sink.create(decided)
         for step in decided.passes:
             source = pixels if step.native else None

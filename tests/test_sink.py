@@ -17,6 +17,7 @@ from ngff_convert.model import Box
 from ngff_convert.options import Options
 from ngff_convert.plan import Resources
 from ngff_convert.sink import Sink
+from ngff_convert.storage import Folder
 from ngff_convert.testing import coded_pixels
 from ngff_convert.write_plan import CODEC_LEVELS, Codec, WritePlan
 
@@ -31,7 +32,7 @@ SHAPE = (2, 2, 9, 40, 50)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Iterator[Path]:
-    with Sink("", "0.5", "", 1):
+    with Sink(Folder.of(""), "", "0.5", "", 1):
         yield tmp_path / "image"
 
 
@@ -41,7 +42,7 @@ def decide(dtype: str = "uint16", shape: tuple[int, ...] = SHAPE, **settings: An
 
 
 def sink_for(root: Path, decided: WritePlan) -> Sink:
-    sink = Sink(str(root), decided.ngff_version, decided.axes, 2)
+    sink = Sink(Folder.of(str(root)), "", decided.ngff_version, decided.axes, 2)
     sink.create(decided)
     return sink
 

@@ -1,0 +1,174 @@
+"""An output in a bucket, where nothing can be renamed: it is whole when the metadata of its root are there.
+
+Everything is written under its final name, the root's metadata last; so what is not whole is no OME-Zarr.
+Until then a record of the conversion lies beside it, as in a partial store on a disk, by which another run
+goes on. There are no locks: two runs of one conversion write the same objects, and another one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert import resume
+from ngff_convert.bucket_journal import BucketJournal
+from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE
+from ngff_convert.errors import ConversionError, TargetError, WriteError
+from ngff_convert.journal import JOURNAL_FOLDER
+from ngff_convert.storage import Unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from ngff_convert.storage import Writable
+
+MAX_RECORD_BYTES = 2**30
+
+
+@dataclass(slots=True)
+class BucketTarget(AbstractContextManager["BucketTarget"]):
+    """Where the output goes.
+
+    Attributes
+    ----------
+    storage
+        The bucket, and the prefix of the store in it.
+    overwrite
+        Whether a store that is there is replaced; it is removed before anything is written.
+    restart
+        Whether what an earlier run left is thrown away.
+    """
+
+    storage: Writable
+    overwrite: bool = False
+    restart: bool = False
+
+    @property
+    def path(self) -> str:
+        """The address of the store."""
+        return self.storage.name
+
+    @property
+    def partial(self) -> str:
+        """The same: what is unfinished lies under its final name."""
+        return self.path
+
+    def check(self, source: str) -> None:
+        """Refuse what could destroy something, before any work.
+
+        Raises
+        ------
+        TargetError
+            There is a store that is not to be replaced, or something else, or the input.
+        WriteError
+            The bucket cannot be reached.
+        """
+        place, name = self.path.rstrip("/"), str(source).rstrip("/")
+        if f"{name}/".startswith(f"{place}/"):
+            raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
+        with self._reaching():
+            if self._record() is not None:
+                return
+            if any(self.storage.has(file) for file in HIERARCHY_FILES):
+                if not self.overwrite:
+                    raise TargetError(
+                        f"{self.path}: exists already; use --overwrite to replace it, or another name"
+                    )
+            elif self.storage.has_folder(""):
+                raise TargetError(
+                    f"{self.path}: exists already and is not an OME-Zarr store; choose another name"
+                )
+
+    def left(self) -> dict[str, Any] | None:
+        """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
+        with self._reaching():
+            record = None if self.restart else self._record()
+            return record if record is not None and self._counts(record) else None
+
+    def _counts(self, record: Mapping[str, Any]) -> bool:
+        return bool(record.get("parts")) or self.storage.has_folder(JOURNAL_FOLDER)
+
+    def begin(self, begun: resume.Begun) -> bool:
+        """Begin anew, or take up what was begun with an equal digest; return which.
+
+        Raises
+        ------
+        TargetError
+            There is the work of another conversion, of which something is finished.
+        WriteError
+            The bucket cannot be written.
+        """
+        with self._reaching():
+            record = self._record()
+            if record is not None and not self.restart:
+                if record.get("digest") == begun["digest"]:
+                    return True
+                if self._counts(record):
+                    raise TargetError(
+                        f"{self.path}: is the work of another conversion: "
+                        f"{resume.differences(record, begun)}; use --restart to throw it away"
+                    )
+            self._remove_all()
+            self.storage.write(PLAN_FILE, json.dumps(begun, indent=1).encode())
+            return False
+
+    def journal(self, digest: str, *, flush: bool, writer: str = "") -> BucketJournal:
+        """Return the journal of a conversion; what it says is always flushed."""
+        del flush, writer
+        return BucketJournal(self.storage, digest)
+
+    def sweep(self) -> None:
+        """Do nothing: objects are there whole, or not at all."""
+
+    def commit(self) -> None:
+        """Do nothing: the root's metadata were written, and that was it."""
+
+    def tidy(self) -> None:
+        """Remove what only an unfinished store needs; the record by which it is known last."""
+        with self._reaching():
+            self.storage.remove(JOURNAL_FOLDER)
+            self.storage.remove(PLAN_FILE)
+
+    def abandon(self) -> None:
+        """Remove what no run can finish."""
+        with self._reaching():
+            self._remove_all()
+
+    def _remove_all(self) -> None:
+        """Remove everything, first that by which it is known as a store."""
+        for file in HIERARCHY_FILES:
+            self.storage.remove(file)
+        self.storage.remove("")
+
+    def _record(self) -> dict[str, Any] | None:
+        """Return the record that is there; None if there is none."""
+        if not self.storage.has(PLAN_FILE):
+            return None
+        try:
+            record = json.loads(self.storage.read(PLAN_FILE, MAX_RECORD_BYTES))
+        except ValueError:
+            return {}
+        return record if isinstance(record, dict) else {}
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        """Say of a bucket that cannot be reached that the output cannot be written."""
+        try:
+            yield
+        except Unreachable as error:
+            raise WriteError(str(error)) from error
+        except OSError as error:
+            if isinstance(error, ConversionError):
+                raise
+            raise WriteError(
+                f"{self.path}: cannot be written: {error.strerror or error}; "
+                "mend that and run the same command again"
+            ) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Need nothing: nothing is held."""

@@ -1,0 +1,61 @@
+"""Which kind of output an address means: a folder, an archive, or a prefix in a bucket."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from ngff_convert.archive_target import ArchiveTarget
+from ngff_convert.bucket_target import BucketTarget
+from ngff_convert.commit import Target
+from ngff_convert.errors import OptionError
+from ngff_convert.storage import SUFFIX, storage_of
+
+if TYPE_CHECKING:
+    from ngff_convert.options import Options
+
+BUCKETS = ("s3://", "gs://")
+
+Place: TypeAlias = Target | BucketTarget
+
+
+def target_of(target: str | os.PathLike[str], options: Options) -> Place:
+    """Return where an output goes.
+
+    Parameters
+    ----------
+    target
+        A folder, a file ``NAME.ozx``, or ``s3://BUCKET/PREFIX`` or ``gs://BUCKET/PREFIX``.
+    options
+        `overwrite`, `restart` and `storage_options`.
+
+    Raises
+    ------
+    OptionError
+        Nothing can be written to such an address.
+    """
+    address = os.fspath(target)
+    is_archive = address.lower().endswith(SUFFIX)
+    if is_archive and options.ngff_version == "0.4":
+        raise OptionError(
+            f"{address}: an archive is of OME-Zarr 0.5; leave --ngff-version out, or make a folder"
+        )
+    if is_bucket(address):
+        if is_archive:
+            raise OptionError(f"{address}: an archive is made on a disk; make it there, and copy it")
+        if not address.partition("://")[2].partition("/")[2].strip("/"):
+            raise OptionError(
+                f"{address}: is a whole bucket; name the store in it, such as {address}/out.ome.zarr"
+            )
+        storage = storage_of(address, options.storage_options)
+        return BucketTarget(storage, options.overwrite, options.restart)  # type: ignore[arg-type]
+    if "://" in address:
+        raise OptionError(f"{address}: nothing can be written there; s3:// and gs:// can be, and folders")
+    kind = ArchiveTarget if is_archive else Target
+    return kind(Path(address), options.overwrite, options.restart)
+
+
+def is_bucket(address: str) -> bool:
+    """Return whether an output is in a bucket."""
+    return address.startswith(BUCKETS)
