@@ -32,12 +32,12 @@ LOCK = threading.Lock()
 
 
 def answer(
-    status: str, body: bytes | memoryview = b"", *, etag: int = 0, length: int | None = None
+    status: str, body: bytes | memoryview = b"", *, etag: int = 0, length: int | None = None, more: str = ""
 ) -> list[bytes]:
-    """Write an answer in parts, the body as it is."""
+    """Write an answer in parts, the body as it is; `more` is a line of the head."""
     size = len(body) if length is None else length
     head = f'HTTP/1.1 {status}\r\nContent-Length: {size}\r\nETag: "{etag}"\r\n'
-    head += "Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\n"
+    head += f"Last-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\n{more}\r\n"
     return [head.encode(), bytes(body)]
 
 
@@ -62,7 +62,9 @@ def get(path: str, wanted: str, *, only_head: bool) -> list[bytes]:
         return answer("200 OK", memoryview(body), etag=number)
     first, _, last = wanted.removeprefix("bytes=").partition("-")
     bounds = slice(int(first), int(last) + 1 if last else None) if first else slice(-int(last), None)
-    return answer("206 Partial Content", memoryview(body)[bounds], etag=number)
+    start, stop, _ = bounds.indices(len(body))
+    where = f"Content-Range: bytes {start}-{stop - 1}/{len(body)}\r\n"
+    return answer("206 Partial Content", memoryview(body)[start:stop], etag=number, more=where)
 
 
 def listing(bucket: str, query: dict[str, list[str]]) -> list[bytes]:
