@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ngff_convert.errors import MemoryBudgetError, ReadError
 from ngff_convert.options import RUNNING, Options
 from ngff_convert.plan import Resources
+from ngff_convert.readers.contract import remote_facts
 from ngff_convert.version import __version__
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class FileFacts:
     size
         Bytes.
     mtime_ns
-        When it was last changed, as the file system has it.
+        When it was last changed, as the file system has it; of a file on a server, a number that is another
+        one when the file is.
     ends
         SHA-256 of its first and last `END_BYTES`.
     """
@@ -63,6 +65,9 @@ def facts(path: str) -> FileFacts:
     ReadError
         It cannot be read.
     """
+    if (remote := remote_facts(path, END_BYTES)) is not None:
+        size, version, ends = remote
+        return FileFacts(path, size, version, sha256(ends).hexdigest())
     try:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - may be 100,000 files
             status = os.fstat(file.fileno())
@@ -86,9 +91,19 @@ def check_as_opened(path: str, before: os.stat_result | None, source: Sequence[F
         raise ReadError(f"{path}: was changed while it was opened; wait until it is written")
 
 
-def recorded(record: Mapping[str, Any]) -> list[FileFacts]:
-    """Return the files of an earlier run, from its record."""
-    return [FileFacts(**file) for file in record["source"]]
+def recorded(record: Mapping[str, Any], opened: Sequence[str] = ()) -> list[FileFacts]:
+    """Return the files of an earlier run, from its record.
+
+    Parameters
+    ----------
+    record
+        What the run was begun with.
+    opened
+        The paths as they are opened now: those on a server know how it is reached, which is not recorded.
+    """
+    known = {path: path for path in opened}
+    files = [FileFacts(**file) for file in record["source"]]
+    return [replace(file, path=known.get(file.path, file.path)) for file in files]
 
 
 def check_unchanged(source: Sequence[FileFacts]) -> None:
@@ -100,18 +115,24 @@ def check_unchanged(source: Sequence[FileFacts]) -> None:
         A file is not what it was.
     """
     for before in source:
-        try:
-            status = os.stat(before.path)  # noqa: PTH116 - may be 100,000 files
-        except OSError as error:
-            raise ReadError(
-                f"{before.path}: is gone since the conversion was begun: {error.strerror}; "
-                "bring it back and run the same command again"
-            ) from error
-        if (status.st_size, status.st_mtime_ns) != (before.size, before.mtime_ns):
+        if _size_and_time(before.path) != (before.size, before.mtime_ns):
             raise ReadError(
                 f"{before.path}: was changed while it was read, and the output would be of both; "
                 "wait until it is written, and use --restart"
             )
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    if (remote := remote_facts(path, 0, anew=True)) is not None:
+        return remote[:2]
+    try:
+        status = os.stat(path)  # noqa: PTH116 - may be 100,000 files
+    except OSError as error:
+        raise ReadError(
+            f"{path}: is gone since the conversion was begun: {error.strerror}; "
+            "bring it back and run the same command again"
+        ) from error
+    return status.st_size, status.st_mtime_ns
 
 
 def begun(

@@ -6,6 +6,7 @@ import os
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tiffs import READER, Ifd, page, tiff_bytes
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.readers import tiff_files, tiff_head
-from ngff_convert.readers.contract import HEAD_BYTES
+from ngff_convert.readers.contract import HEAD_BYTES, LocalBytes
 from ngff_convert.readers.tiff_files import TiffFiles
 from ngff_convert.readers.tiff_head import HugeTag, holds_ome_xml, huge_tag, is_tiff
 
@@ -164,11 +165,8 @@ def plain(**tags: Any) -> Ifd:
 
 
 def looked_through(path: Path) -> HugeTag | None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return huge_tag(descriptor, path.stat().st_size)
-    finally:
-        os.close(descriptor)
+    with closing(LocalBytes(str(path))) as file:
+        return huge_tag(file)
 
 
 @pytest.mark.usefixtures("low_limits")
@@ -243,7 +241,7 @@ def test_a_file_is_looked_through_once_and_again_when_it_changed(
     path = tmp_path / "a.tif"
     path.write_bytes(tiff_bytes([plain()]))
     looked: list[int] = []
-    monkeypatch.setattr(tiff_files, "huge_tag", lambda descriptor, size: looked.append(size))
+    monkeypatch.setattr(tiff_files, "huge_tag", lambda file: looked.append(file.size))
     files = TiffFiles()
     for _ in range(3):
         files.open_file(str(path)).close()
@@ -251,7 +249,7 @@ def test_a_file_is_looked_through_once_and_again_when_it_changed(
     os.utime(path, ns=(1, 1))
     files.open_file(str(path)).close()
     assert len(looked) == 2
-    monkeypatch.setattr(tiff_files, "huge_tag", lambda descriptor, size: HugeTag(1, 2, 3))
+    monkeypatch.setattr(tiff_files, "huge_tag", lambda file: HugeTag(1, 2, 3))
     os.utime(path, ns=(2, 2))
     for _ in range(2):  # what was refused is refused again
         with pytest.raises(UnsupportedInput):

@@ -17,7 +17,8 @@ A reader recognises a format and opens files of it. It is responsible for
 It is not responsible for, and never sees, Zarr, chunking of the output, pyramids, threads or progress.
 What the user says about the input goes to `Reader.open` as a `Reading`; a reader names in `Reader.settings`
 what of it it follows. Readers are found through the entry points of the group ``ngff_convert.readers``; the
-built-in ones are too. `read_head` and `open_file` refuse what is no file.
+built-in ones are too. A path may be an address on a server (`located`): `open_bytes` reads either, and
+`read_head` and `open_file` refuse what is no file.
 `ngff_convert.testing.check_reader` tests a reader.
 """
 
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
 from ngff_convert.model import Box, Shape
+from ngff_convert.readers.addresses import Address, address_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,18 +52,178 @@ HEAD_BYTES = 4096
 
 
 def read_head(path: str) -> bytes:
-    """Read the first `HEAD_BYTES` of a file; raises what `open_file` does."""
-    descriptor = open_file(path)
+    """Read the first `HEAD_BYTES` of a file; raises what `open_bytes` does."""
+    file = open_bytes(path)
     try:
-        return os.pread(descriptor, HEAD_BYTES, 0)
+        return file.pread(HEAD_BYTES, 0)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; copy it again") from error
     finally:
-        os.close(descriptor)
+        file.close()
+
+
+class FileBytes(Protocol):
+    """The bytes of an open file, wherever they are; any number of threads may read them."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    @property
+    def version(self) -> int:
+        """Another number when the file is another one: of a local file when it was changed, in ns."""
+
+    @property
+    def kept_bytes(self) -> int:
+        """Most memory that having it open takes."""
+
+    def pread(self, count: int, offset: int) -> bytes:
+        """Return the bytes at an offset, fewer where the file ends; raises OSError or `ReadError`."""
+
+    def read_into(self, offset: int, buffer: Any) -> None:  # noqa: ANN401 - anything writable and contiguous
+        """Fill `buffer` with the bytes at an offset; `ReadError` where there are not so many."""
+
+    def stream(self) -> Any:  # noqa: ANN401 - the libraries are untyped
+        """Return what h5py and tifffile open: a path, or a file object for one thread at a time."""
+
+    def check(self) -> None:
+        """Raise what failed and was passed over, as libraries do: `ReadError`."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class LocalBytes:
+    """A file that the system can open."""
+
+    kept_bytes = 0
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = open_file(path)
+        status = os.fstat(self._descriptor)
+        self.size, self.version = status.st_size, status.st_mtime_ns
+
+    def pread(self, count: int, offset: int) -> bytes:
+        """Return the bytes at an offset, fewer where the file ends."""
+        return os.pread(self._descriptor, count, offset)
+
+    def read_into(self, offset: int, buffer: Any) -> None:  # noqa: ANN401 - anything writable and contiguous
+        """Fill `buffer` with the bytes at `offset`.
+
+        Raises
+        ------
+        ReadError
+            The file ends before, or the system reports an error.
+        """
+        view = memoryview(buffer).cast("B")
+        done = 0
+        while done < len(view):
+            try:
+                # One call returns at most 2 GiB on Linux, and less on some network file systems.
+                got = os.preadv(self._descriptor, [view[done:]], offset + done)
+            except OSError as error:
+                raise ReadError(
+                    f"{self._path}: cannot read at byte {offset + done}: {error.strerror}"
+                ) from error
+            if got == 0:
+                raise ReadError(
+                    f"{self._path}: ends at byte {offset + done}, within {len(view)} bytes at {offset}"
+                )
+            done += got
+
+    def stream(self) -> str:
+        """Return the path: libraries open it themselves."""
+        return self._path
+
+    def check(self) -> None:
+        """Do nothing: what a disk cannot read now, it cannot read later either."""
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
+def located(path: str, storage_options: Sequence[tuple[str, str]] = ()) -> str:
+    """Return a path that holds wherever the process goes: absolute, or an address on a server.
+
+    Parameters
+    ----------
+    path
+        A path of this machine, or a URL: http, https, s3 or gs.
+    storage_options
+        How a server is reached, as ``--storage-options`` has it; kept by the address.
+
+    Raises
+    ------
+    UnsupportedInput
+        It is the URL of a folder or a pattern, or one of another kind.
+    """
+    return address_of(path, storage_options) or str(Path(path).absolute())
+
+
+def addressed(path: str, storage_options: Sequence[tuple[str, str]] = ()) -> str:
+    """Return the address that a URL is, and any other path as it is; parameters and errors as `located`."""
+    return address_of(path, storage_options) or path
+
+
+def name_in(path: str) -> str:
+    """Return the name of the file that an address leads to, and any other path as it is."""
+    address = address_of(path)
+    return path if address is None else address.name
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path, as `located` returns it, is one on a server."""
+    return isinstance(path, Address)
+
+
+def remote_facts(path: str, count: int, *, anew: bool = False) -> tuple[int, int, bytes] | None:
+    """Return what tells that a file on a server is still the same one; None for a local file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    count
+        So many bytes of its beginning, and of its end, are returned.
+    anew
+        Whether the server is asked again, instead of what is known of the open file.
+
+    Returns
+    -------
+    tuple
+        Its size in bytes, a number that takes the place of the time of change, and the bytes.
+
+    Raises
+    ------
+    ReadError
+        It is not there any more, or cannot be read.
+    """
+    address = address_of(path)
+    if address is None:
+        return None
+    file = address.again() if anew else address.opened()
+    ends = file.pread(count, 0) + file.pread(count, max(0, file.size - count)) if count else b""
+    return file.size, file.version, ends
+
+
+def open_bytes(path: str) -> FileBytes:
+    """Open a file, wherever it is.
+
+    Raises
+    ------
+    ReadError
+        It is missing, empty, not to be read by this user, or a pipe, a socket or a device.
+    UnsupportedInput
+        It is a folder, or on a server that does not send parts of it.
+    """
+    address = address_of(path)
+    return LocalBytes(path) if address is None else address.opened()
 
 
 def open_file(path: str) -> int:
-    """Open a file for reading, never waiting for anybody, and return its descriptor.
+    """Open a file of this machine for reading, never waiting for anybody, and return its descriptor.
 
     Raises
     ------

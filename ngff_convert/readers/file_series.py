@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
-from ngff_convert.readers.contract import MAX_NAMED, NO_WISHES, read_head
+from ngff_convert.readers.contract import MAX_NAMED, NO_WISHES, addressed, is_remote, read_head
 from ngff_convert.readers.file_patterns import candidates, name_of, natural, parse
 from ngff_convert.readers.ome_tiff import COMPANION, OmeTiffReader
 from ngff_convert.readers.tiff import TiffReader
@@ -57,6 +57,8 @@ class FileSeriesReader:
         from ngff_convert.readers.file_names import arrange
         from ngff_convert.readers.file_series_source import FileSeriesSource, by_names, by_order
 
+        if is_remote(addressed(path)):
+            raise UnsupportedInput(f"{path}: is one file on a server; leave --reader {self.name} out")
         place = os.path.abspath(path)  # noqa: PTH100 - resolve() would follow links
         is_list = place == os.path.abspath(reading.files_from or "/")  # noqa: PTH100
         is_folder = os.path.isdir(place)  # noqa: PTH112 - that never raises, whatever the name
@@ -115,6 +117,10 @@ def _listed(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ReadError(f"{path}: cannot be read as a list of files, one path a line: {error}") from error
     folder = Path(path).parent
+    if remote := [line.strip() for line in lines if is_remote(addressed(line.strip()))]:
+        raise UnsupportedInput(
+            f"{path}: lists {remote[0]}, which is on a server; download the files it lists"
+        )
     names = [str(folder / line.strip()) for line in lines if line.strip()]
     if not names:
         raise ReadError(f"{path}: lists no file; one path a line is needed")

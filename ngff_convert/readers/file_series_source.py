@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tifffile
 
 from ngff_convert.errors import ReadError
 from ngff_convert.model import Channel, Image
@@ -22,7 +21,7 @@ from ngff_convert.readers.ome_tiff_source import Alone, alone_in
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import PageAxes, asked, grids, named, overruled
-from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
+from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged, own_tiff
 from ngff_convert.readers.tiff_head import holds_ome_xml
 from ngff_convert.readers.tiff_metadata import describe
 from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
@@ -184,7 +183,7 @@ def _first(path: str, files: TiffFiles, grid: FileGrid, reading: Reading, warnin
         if ome is not None:
             axes = _axes(grid, ome.stack.axes, reading, path)
             return _First(ome, axes, n_pages)
-    with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
+    with logged(warnings), damage_named(path), own_tiff(path) as tif:
         every = every_series(tif)
         if not every:
             raise ReadError(f"{path}: a TIFF file without a page that has pixels")

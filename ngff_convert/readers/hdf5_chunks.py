@@ -8,9 +8,7 @@ external storage, odd number formats) is read by HDF5 as ever.
 
 from __future__ import annotations
 
-from array import array
 from dataclasses import dataclass
-from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +19,16 @@ from ngff_convert.errors import ReadError
 from ngff_convert.readers.hdf5_files import Place, check_elsewhere, locate
 from ngff_convert.readers.hdf5_filters import DECODERS, Filter, check_size, decode
 from ngff_convert.readers.hdf5_library import read_whole as _read_by_library
+from ngff_convert.readers.hdf5_tables import chunk_table, grid_of, strides
 from ngff_convert.readers.open_files import CACHE_BYTES
-from ngff_convert.readers.stored_bytes import Contiguous, read_contiguous, runs, scratch
+from ngff_convert.readers.stored_bytes import (
+    Contiguous,
+    contiguous_ranges,
+    read_contiguous,
+    runs,
+    scratch,
+    span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,13 +36,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ngff_convert.readers.hdf5_files import Hdf5File, Hdf5Files
+    from ngff_convert.readers.hdf5_tables import ChunkTable
     from ngff_convert.readers.stored_bytes import Bytes
 
 BATCH = 1024
 """So many chunks are described as objects at a time."""
-
-COUNTED_AT_ONCE = 3 * 2**16
-"""So many coordinates of chunks are kept until they become numbers."""
 
 STORAGE_BYTES = 1000
 """What is kept about a dataset besides its chunks."""
@@ -49,50 +53,6 @@ LISTING_BYTES = 56
 
 INDEXED_BYTES = 8
 """A compressed chunk takes at least so much of the file."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class ChunkTable:
-    """Where the chunks of a dataset lie that were ever written.
-
-    Attributes
-    ----------
-    number
-        Place in the grid of chunks, counted in C order; sorted. None where every chunk was written.
-    offset, size
-        Bytes from the beginning of the file, and stored bytes.
-    mask
-        Bit i is set where filter i was left out; None where none ever was.
-    """
-
-    number: NDArray[np.int64] | None
-    offset: NDArray[np.int64]
-    size: NDArray[np.int64] | NDArray[np.uint32]
-    mask: NDArray[np.uint32] | None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory it takes."""
-        columns = (self.number, self.offset, self.size, self.mask)
-        return sum(column.nbytes for column in columns if column is not None)
-
-    def within(
-        self, first: NDArray[np.int64], stop: NDArray[np.int64], grid: Sequence[int]
-    ) -> NDArray[np.int64]:
-        """Return the rows of the chunks in a box of the grid, in the order in which they lie in the file."""
-        steps = [np.arange(a, b) * n for a, b, n in zip(first, stop, _strides(grid), strict=True)]
-        rows: NDArray[np.int64] = reduce(np.add.outer, steps).reshape(-1)
-        if self.number is not None:
-            numbers, rows = rows, np.searchsorted(self.number, rows)
-            rows = rows[np.take(self.number, rows, mode="clip") == numbers] if self.number.size else rows[:0]
-        return rows[np.argsort(self.offset[rows])]
-
-    def columns(self, rows: NDArray[np.int64]) -> Iterator[list[int]]:
-        """Yield number, offset, size and mask of some rows."""
-        yield rows.tolist() if self.number is None else self.number[rows].tolist()
-        yield self.offset[rows].tolist()
-        yield self.size[rows].tolist()
-        yield [0] * len(rows) if self.mask is None else self.mask[rows].tolist()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -173,7 +133,7 @@ def inspect(files: Hdf5Files, path: str, name: str, *, with_table: bool = False)
             fill=dataset.fillvalue,
             layout=layout,
             offset=dataset.id.get_offset() if layout == "contiguous" else None,
-            table=_chunk_table(dataset) if with_table and layout == "chunked" else None,
+            table=chunk_table(dataset) if with_table and layout == "chunked" else None,
         )
 
 
@@ -204,7 +164,7 @@ def index_bytes(storage: Storage, file_bytes: int, n_datasets: int) -> int:
     listing = 0
     if storage.layout == "chunked" and storage.chunks:
         least = INDEXED_BYTES if storage.filters else prod(storage.chunks) * storage.dtype.itemsize
-        n_chunks = min(prod(_grid(storage.shape, storage.chunks)), file_bytes // least)
+        n_chunks = min(prod(grid_of(storage.shape, storage.chunks)), file_bytes // least)
         kept, listing = kept + n_chunks * TABLE_BYTES, n_chunks * LISTING_BYTES
     return min(n_datasets * kept, CACHE_BYTES + kept) + listing
 
@@ -258,66 +218,8 @@ def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str: 
     if layout == h5py.h5d.CONTIGUOUS and not properties.get_external_count():
         return "contiguous"
     if layout == h5py.h5d.CHUNKED and all(f.code in DECODERS for f in filters):
-        return "chunked" if prod(_grid(dataset.shape, dataset.chunks)) < 2**63 else "library"
+        return "chunked" if prod(grid_of(dataset.shape, dataset.chunks)) < 2**63 else "library"
     return "library"
-
-
-def _chunk_table(dataset: Any) -> ChunkTable:  # noqa: ANN401
-    # Flat arrays of machine numbers: a million chunks take tens of megabytes, not hundreds.
-    corners, numbers, offsets, sizes, masks = (array("q") for _ in range(5))
-    grid = _grid(dataset.shape, dataset.chunks)
-
-    def note(chunk: Any) -> None:  # noqa: ANN401 - h5py is untyped
-        if chunk.byte_offset is not None and chunk.size:
-            corners.extend(chunk.chunk_offset)
-            offsets.append(chunk.byte_offset)
-            sizes.append(chunk.size)
-            masks.append(chunk.filter_mask)
-            if len(corners) > COUNTED_AT_ONCE:
-                count()
-
-    def count() -> None:
-        cells = np.array(corners, np.int64).reshape(-1, len(grid)) // np.array(dataset.chunks)
-        inside = (cells < np.array(grid)).all(axis=1)
-        numbers.frombytes(np.where(inside, cells @ _strides(grid), -1).tobytes())
-        del corners[:]
-
-    dataset.id.chunk_iter(note)
-    count()
-    number, offset, size, mask = (
-        np.frombuffer(column, np.int64) for column in (numbers, offsets, sizes, masks)
-    )
-    return _sorted(number, offset, size, mask, prod(grid))
-
-
-def _sorted(
-    number: NDArray[np.int64],
-    offset: NDArray[np.int64],
-    size: NDArray[np.int64],
-    mask: NDArray[np.int64],
-    n_cells: int,
-) -> ChunkTable:
-    """Return columns as a table without what goes without saying; `number` is -1 outside the dataset."""
-    if number.size and (number[0] < 0 or (number[1:] <= number[:-1]).any()):
-        order = np.argsort(number, kind="stable")
-        order = order[np.searchsorted(number[order], 0) :]
-        number, offset, size, mask = (column[order] for column in (number, offset, size, mask))
-    whole = 0 < number.size == n_cells and number[0] == 0 and number[-1] == n_cells - 1
-    return ChunkTable(
-        None if whole and (number[1:] > number[:-1]).all() else number,
-        offset,
-        size.astype(np.uint32) if size.max(initial=0) < 2**32 else size,
-        mask.astype(np.uint32) if mask.any() else None,
-    )
-
-
-def _grid(shape: Sequence[int], chunks: Sequence[int]) -> list[int]:
-    return [-(-n // c) for n, c in zip(shape, chunks, strict=True)]
-
-
-def _strides(grid: Sequence[int]) -> NDArray[np.int64]:
-    """Return the steps, in C order, that turn a cell of the grid into its number."""
-    return np.array([prod(grid[axis + 1 :]) for axis in range(len(grid))], np.int64)
 
 
 class _Piece(NamedTuple):
@@ -334,25 +236,57 @@ class _Piece(NamedTuple):
 def _read_chunked(
     file: Hdf5File, storage: Storage, table: ChunkTable, start: Sequence[int], out: NDArray[Any]
 ) -> None:
+    rows, n_cells = _rows(storage, table, start, out.shape)
+    if rows.size < n_cells:
+        out[...] = storage.fill
+    for run in _runs(storage, table, rows, start, out.shape):
+        data = _fetch(file, storage, run)
+        base = run[0].offset
+        for piece in run:
+            stored = data[piece.offset - base : piece.offset - base + piece.size]
+            try:
+                _place(stored, piece, storage, out[piece.outer])
+            except (RuntimeError, ValueError, MemoryError) as error:
+                where = _where(storage, piece)
+                raise ReadError(f"{where} is damaged: {error or 'no memory'}; copy it again") from error
+
+
+def ranges(storage: Storage, start: Sequence[int], shape: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Yield what `read_box` reads of the file: offsets, and numbers of bytes; parameters are as it has them.
+
+    What only HDF5 itself can read is not among it.
+    """
+    if storage.table is not None:
+        rows, _ = _rows(storage, storage.table, start, shape)
+        yield from map(span, _runs(storage, storage.table, rows, start, shape))
+    elif storage.layout == "contiguous" and storage.offset is not None:
+        array = Contiguous(str(storage.place), storage.offset, storage.shape, storage.dtype)
+        yield from contiguous_ranges(array, start, shape)
+
+
+def _rows(
+    storage: Storage, table: ChunkTable, start: Sequence[int], shape: Sequence[int]
+) -> tuple[NDArray[np.int64], int]:
+    """Return the rows of the chunks that a box touches, and how many it would touch if all were written."""
     chunks = np.array(storage.chunks, np.int64)
     begin = np.array(start, np.int64)
-    first, stop = begin // chunks, -(-(begin + out.shape) // chunks)
-    rows = table.within(first, stop, _grid(storage.shape, storage.chunks or ()))
-    if rows.size < prod((stop - first).tolist()):
-        out[...] = storage.fill
+    first, stop = begin // chunks, -(-(begin + shape) // chunks)
+    rows = table.within(first, stop, grid_of(storage.shape, storage.chunks or ()))
+    return rows, prod((stop - first).tolist())
+
+
+def _runs(
+    storage: Storage,
+    table: ChunkTable,
+    rows: NDArray[np.int64],
+    start: Sequence[int],
+    shape: Sequence[int],
+) -> Iterator[list[_Piece]]:
     # As objects, chunks take a kilobyte each: only a few are such at a time.
     for at in range(0, rows.size, BATCH):
-        pieces = _pieces(storage, table, rows[at : at + BATCH], begin, out.shape)
-        for run in runs(pieces):
-            data = _fetch(file, storage, run)
-            base = run[0].offset
-            for piece in run:
-                stored = data[piece.offset - base : piece.offset - base + piece.size]
-                try:
-                    _place(stored, piece, storage, out[piece.outer])
-                except (RuntimeError, ValueError, MemoryError) as error:
-                    where = _where(storage, piece)
-                    raise ReadError(f"{where} is damaged: {error or 'no memory'}; copy it again") from error
+        yield from runs(
+            _pieces(storage, table, rows[at : at + BATCH], np.array(start, np.int64), tuple(shape))
+        )
 
 
 def _pieces(
@@ -373,8 +307,8 @@ def _pieces(
 
 def _cells(storage: Storage, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the places in the grid of chunks, one row each."""
-    grid = _grid(storage.shape, storage.chunks or ())
-    return numbers[:, np.newaxis] // _strides(grid) % np.array(grid, np.int64)
+    grid = grid_of(storage.shape, storage.chunks or ())
+    return numbers[:, np.newaxis] // strides(grid) % np.array(grid, np.int64)
 
 
 def _where(storage: Storage, piece: _Piece) -> str:
@@ -387,9 +321,10 @@ def _fetch(file: Hdf5File, storage: Storage, run: list[_Piece]) -> Bytes:
         if piece.offset + piece.size > file.size:
             where = _where(storage, piece)
             raise ReadError(f"{where} lies beyond the end of the file, {file.size} bytes; copy it again")
-    data = scratch("file", max(piece.offset + piece.size for piece in run) - run[0].offset)
+    offset, size = span(run)
+    data = scratch("file", size)
     try:
-        file.read_into(run[0].offset, data)
+        file.read_into(offset, data)
     except ReadError as error:
         raise ReadError(f"{_where(storage, run[0])}: {error}") from error
     return data

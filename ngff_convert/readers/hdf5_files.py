@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h5py
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
-from ngff_convert.readers.contract import open_file
+from ngff_convert.readers.contract import is_remote, open_file
 from ngff_convert.readers.open_files import FilePool, OpenFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ngff_convert.readers.contract import FileBytes
 
 MAX_LINKS = 32
 """More links than this on one path go in a circle."""
@@ -62,11 +64,11 @@ class Place(NamedTuple):
 
 
 class Hdf5File(OpenFile):
-    """One open file: an h5py file for its structure and a descriptor for its bytes."""
+    """One open file: an h5py file for its structure, beside its bytes."""
 
     def understand(self) -> None:
         """Open it with h5py."""
-        self.h5 = _open_h5(self.path, self.size)
+        self.h5 = _open_h5(self.path, self.bytes)
 
     def close(self) -> None:
         """Close both."""
@@ -103,19 +105,23 @@ class Hdf5Files(FilePool[Hdf5File]):
             yield file.h5[place.name]
 
 
-def _open_h5(path: str, size: int) -> h5py.File:
+def _open_h5(path: str, file: FileBytes) -> h5py.File:
     try:
         try:
-            return h5py.File(path, "r")
+            return h5py.File(file.stream(), "r")
         except OSError as error:
             # Network file systems often have no locks to give, and reading needs none.
             if "unable to lock file" not in str(error) or f"errno = {EAGAIN}," in str(error):
                 raise
             return h5py.File(path, "r", locking=False)
+    except ConversionError:  # a server that does not answer
+        raise
     except HDF5_ERRORS as error:
         text = str(error)
         if truncated := re.search(r"truncated file: eof = (\d+).*stored_eof = (\d+)", text):
-            raise ReadError(f"{path}: truncated: {size} bytes of {truncated[2]}; copy it again") from error
+            raise ReadError(
+                f"{path}: truncated: {file.size} bytes of {truncated[2]}; copy it again"
+            ) from error
         if "signature not found" in text:
             raise UnsupportedInput(f"{path}: not an HDF5 file") from error
         if "unable to lock file" in text or "already open for write" in text:
@@ -234,7 +240,14 @@ def external_target(files: Hdf5Files, path: str, link: str, target: str) -> str:
     ------
     ReadError
         There is none in the folder of the input or below.
+    UnsupportedInput
+        The file is on a server.
     """
+    if is_remote(path):
+        raise UnsupportedInput(
+            f"{path}: {link} is a link to the file {target}; a file on a server is read without "
+            "what it links to: download them together"
+        )
     spelt = Path(target.replace("\\", "/"))
     folder = Path(path).parent
     candidates = [folder / spelt, Path(path).resolve().parent / spelt, folder / spelt.name]
@@ -271,6 +284,8 @@ def check_elsewhere(files: Hdf5Files, place: Place, dataset: Any) -> None:  # no
         It is made of datasets that are made of others, perhaps itself, or are not named one by one.
     """
     properties = dataset.id.get_create_plist()
+    if is_remote(place.path) and lies_elsewhere(dataset):
+        raise UnsupportedInput(f"{place}: is kept in other datasets or files; download them together")
     for number in range(properties.get_external_count()):
         name = os.fsdecode(properties.get_external(number)[0])
         path = _fetched(files, place, name, [os.path.abspath(name)])  # noqa: PTH100 - it may be a link

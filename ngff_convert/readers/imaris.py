@@ -6,11 +6,10 @@ Everything else is imported when a file is opened: looking at a TIFF file must n
 from __future__ import annotations
 
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import ConversionError, UnsupportedInput
-from ngff_convert.readers.contract import NO_WISHES, read_head
+from ngff_convert.readers.contract import NO_WISHES, located, read_head
 
 if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reading
@@ -52,7 +51,7 @@ class ImarisReader:
         UnsupportedInput
             It is a folder, no Imaris 5.5 file, or has voxels of a type that no converter knows.
         """
-        path = str(Path(path).absolute())
+        path = located(path)
         head = read_head(path)
         if not _is_hdf5(head):
             old = _old_format(head) if _is_ims(path) else None
@@ -81,5 +80,5 @@ def _holds_image(path: str) -> bool:
     from ngff_convert.readers.imaris_layout import has_image
 
     with closing(Hdf5Files()) as files, suppress(ConversionError, *HDF5_ERRORS):
-        return has_image(files, str(Path(path).absolute()))
+        return has_image(files, located(path))
     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,8 @@ import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
-from ngff_convert.readers.contract import MAX_NAMED, LazyPixels
-from ngff_convert.readers.hdf5_chunks import Storage, index_bytes, inspect, read_box, storage_of
+from ngff_convert.readers.contract import MAX_NAMED, LazyPixels, is_remote
+from ngff_convert.readers.hdf5_chunks import Storage, index_bytes, inspect, ranges, read_box, storage_of
 from ngff_convert.readers.hdf5_files import Hdf5Files
 from ngff_convert.readers.hdf5_library import read_box_by_library
 from ngff_convert.readers.imaris_layout import (
@@ -37,13 +38,16 @@ from ngff_convert.readers.imaris_metadata import (
 )
 from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.open_files import PooledSource
+from ngff_convert.readers.read_ahead import ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, NativeLevel, Shape
+    from ngff_convert.readers.read_ahead import Wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,11 +84,13 @@ class ImarisPixels(LazyPixels):
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, one dataset after the other."""
-        return self._read(box, read_box)
+        with self._ahead(box):
+            return self._read(box, read_box)
 
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read a box as HDF5 finds it."""
-        return self._read(box, read_box_by_library)
+        with self._ahead(box):
+            return self._read(box, read_box_by_library)
 
     def _read(self, box: Box, read_dataset: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)
@@ -96,6 +102,20 @@ class ImarisPixels(LazyPixels):
                 else:
                     read_dataset(self.files, self._storage(t, c), box.start[2:], target)
         return out
+
+    def _ahead(self, box: Box) -> AbstractContextManager[None]:
+        """Ask the server ahead for what a box takes, where the file lies on one."""
+        return ahead(self._wanted(box)) if is_remote(self.path) else nullcontext()
+
+    def _wanted(self, box: Box) -> Iterator[Wanted]:
+        for t in range(box.start[0], box.stop[0]):
+            for c in range(box.start[1], box.stop[1]):
+                if (t, c) in self.missing:
+                    continue
+                storage = self._storage(t, c)
+                with self.files.using(storage.place.path) as file:
+                    wanted = file.wanted(ranges(storage, box.start[2:], box.shape[2:]))
+                yield from wanted
 
     def _storage(self, t: int, c: int) -> Storage:
         group = f"{self.level}/TimePoint {t}/Channel {c}"
@@ -196,7 +216,7 @@ def _pixels(
     else:
         return None
     with files.using(storage.place.path) as file:
-        file_bytes = file.size
+        file_bytes, kept_bytes = file.size, file.bytes.kept_bytes
     where = f"{path}: {channel}/Data"
     kind, itemsize = storage.dtype.kind, storage.dtype.itemsize
     if kind not in "iuf" or itemsize > 8:
@@ -217,7 +237,7 @@ def _pixels(
         compression=storage.compression,
         stored_zyx=storage.shape,
         missing=missing(level, *n_tc),
-        index_bytes=index_bytes(storage, file_bytes, len(level.pairs)),
+        index_bytes=index_bytes(storage, file_bytes, len(level.pairs)) + kept_bytes,
         library="" if storage.layout == "library" else "h5py",  # else both ways are HDF5's own
     )
 

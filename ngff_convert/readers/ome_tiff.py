@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import UnsupportedInput
-from ngff_convert.readers.contract import NO_WISHES, read_head
+from ngff_convert.readers.contract import NO_WISHES, located, read_head
 from ngff_convert.readers.tiff_head import holds_ome_xml, is_tiff
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class OmeTiffReader:
         OptionError
             The axes that the user states do not fit.
         """
-        path = str(Path(path).absolute())
+        path = located(path)
         head = read_head(path)
         if not (is_tiff(head) or _is_companion(path, head)):
             raise UnsupportedInput(f"{path}: not an OME-TIFF file: it begins neither as TIFF nor as XML")

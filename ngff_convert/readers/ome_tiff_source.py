@@ -11,7 +11,8 @@ import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Channel, Image, SourceOme
-from ngff_convert.readers.contract import MAX_NAMED, read_head
+from ngff_convert.readers.addresses import Address
+from ngff_convert.readers.contract import MAX_NAMED, open_bytes, read_head
 from ngff_convert.readers.gaps import gaps_in_words
 from ngff_convert.readers.ome_metadata import channels
 from ngff_convert.readers.ome_planes import UNCOUNTED, place_planes
@@ -107,7 +108,7 @@ def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
     other = beside(path, name)
     if other is None:
         raise ReadError(f"{path}: is described by the OME-XML in {name}, which is missing; put it beside")
-    holder = str(other)
+    holder = other
     described = parse(_xml_of(holder, files), holder)
     if described.binary_only is not None:
         raise ReadError(f"{holder}: does not describe {path} either, but refers to another file")
@@ -120,7 +121,8 @@ def _xml_of(path: str, files: TiffFiles) -> str | bytes:
     if not is_tiff(head):
         if b"<" not in head[:64]:  # any file can be named, and some are too large to be read to find that out
             raise ReadError(f"{path}: is neither TIFF nor XML")
-        return Path(path).read_bytes()
+        with closing(open_bytes(path)) as file:
+            return file.pread(file.size, 0)
     with files.using(path) as file:
         return file.page(0).description
 
@@ -129,19 +131,23 @@ def _last_part(name: str | None) -> str:
     return Path((name or "").replace("\\", "/")).name
 
 
-def beside(path: str, name: str) -> Path | None:
+def beside(path: str, name: str) -> str | None:
     """Return the file that OME-XML in `path` means by a name; None where there is none.
 
     Names are relative to the folder of the file that holds them. One that leads out of it, as those of
     another machine do, is looked up in that folder by its last part: nothing else is ever opened.
     """
-    folder = Path(path).parent
     spelt = Path(name.replace("\\", "/"))
     inside = not spelt.is_absolute() and ".." not in spelt.parts
-    for candidate in ([folder / spelt] if inside else []) + [folder / spelt.name]:
+    for candidate in dict.fromkeys(([spelt.as_posix()] if inside else []) + [spelt.name]):
+        if isinstance(path, Address):
+            if (found := path.beside(candidate)) is not None:
+                return found
+            continue
+        place = Path(path).parent / candidate
         try:
-            if candidate.is_file():
-                return candidate
+            if place.is_file():
+                return str(place)
         except (OSError, ValueError):  # no name that this system can have
             continue
     return None
@@ -176,7 +182,7 @@ class Members:
                 self._found[key] = self.holder
             else:
                 place = None if name is None else beside(self.holder, name)
-                self._found[key] = str(place) if place else self.holder if self._alone else None
+                self._found[key] = place or (self.holder if self._alone else None)
         return self._found[key]
 
     def pages_of(self, name: str | None, uuid: str | None) -> int | None:

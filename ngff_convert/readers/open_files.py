@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from ngff_convert.errors import ReadError
-from ngff_convert.readers.contract import open_file
+from ngff_convert.readers.addresses import Address
+from ngff_convert.readers.contract import open_bytes
+from ngff_convert.readers.read_ahead import Wanted
+from ngff_convert.readers.remote_files import RemoteFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -26,49 +28,35 @@ CACHE_BYTES = 64 * 2**20
 
 
 class OpenFile:
-    """One open file: a descriptor for its bytes; formats add what understands its structure."""
+    """One open file: its bytes; formats add what understands its structure."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.users = 0
-        self.descriptor = open_file(path)
+        self.bytes = open_bytes(path)
+        self.size = self.bytes.size
         try:
-            self.size = os.fstat(self.descriptor).st_size
             self.understand()
         except BaseException:  # whatever it is, nobody else can close this
-            os.close(self.descriptor)
+            self.bytes.close()
             raise
 
     def understand(self) -> None:
-        """Open the structure of the file, where a format has one; `descriptor` and `size` are there."""
+        """Open the structure of the file, where a format has one; `bytes` and `size` are there."""
 
     def close(self) -> None:
         """Close it."""
-        os.close(self.descriptor)
+        self.bytes.close()
 
     def read_into(self, offset: int, buffer: Any) -> None:  # noqa: ANN401 - anything writable and contiguous
-        """Fill `buffer` with the bytes at `offset`.
+        """Fill `buffer` with the bytes at `offset`; `ReadError` where they cannot be had."""
+        self.bytes.read_into(offset, buffer)
 
-        Raises
-        ------
-        ReadError
-            The file ends before, or the system reports an error.
-        """
-        view = memoryview(buffer).cast("B")
-        done = 0
-        while done < len(view):
-            try:
-                # One call returns at most 2 GiB on Linux, and less on some network file systems.
-                got = os.preadv(self.descriptor, [view[done:]], offset + done)
-            except OSError as error:
-                raise ReadError(
-                    f"{self.path}: cannot read at byte {offset + done}: {error.strerror}"
-                ) from error
-            if got == 0:
-                raise ReadError(
-                    f"{self.path}: ends at byte {offset + done}, within {len(view)} bytes at {offset}"
-                )
-            done += got
+    def wanted(self, ranges: Iterable[tuple[int, int]]) -> Iterator[Wanted]:
+        """Yield ranges of a remote file, offset and number of bytes, as `read_ahead` takes them."""
+        if isinstance(self.bytes, RemoteFile):
+            for offset, size in ranges:
+                yield Wanted(self.bytes, offset, size)
 
 
 F = TypeVar("F", bound=OpenFile)
@@ -233,6 +221,9 @@ class PooledSource(Generic[P]):
         """Close the files where the block fails: nobody else can."""
         try:
             yield
+            for path in self.paths:
+                if isinstance(path, Address):  # libraries make do with what they could not read
+                    path.opened().check()
         except BaseException:  # whatever it is, nobody else can close them
             self._files.close()
             raise

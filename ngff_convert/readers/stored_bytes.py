@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -87,6 +87,11 @@ def runs(pieces: Iterable[P]) -> Iterator[list[P]]:
         yield run
 
 
+def span(run: Sequence[P]) -> tuple[int, int]:
+    """Return where a run begins, and how many bytes it has with the gaps in it."""
+    return run[0].offset, max(piece.offset + piece.size for piece in run) - run[0].offset
+
+
 def read_contiguous(file: OpenFile, array: Contiguous, start: Sequence[int], out: NDArray[Any]) -> None:
     """Read a box of an array that lies in one piece in a file.
 
@@ -108,33 +113,57 @@ def read_contiguous(file: OpenFile, array: Contiguous, start: Sequence[int], out
     ReadError
         The file ends before the array does.
     """
-    shape = (1, *array.shape)
-    begin = (0, *start)
-    out = out[np.newaxis]
     itemsize = array.dtype.itemsize
-    if array.offset + prod(shape) * itemsize > file.size:
+    if array.offset + prod(array.shape) * itemsize > file.size:
         raise ReadError(
-            f"{array.where}: {prod(shape) * itemsize} bytes at {array.offset} "
+            f"{array.where}: {prod(array.shape) * itemsize} bytes at {array.offset} "
             f"lie beyond the end of the file, {file.size} bytes; copy it again"
         )
+    out = out[np.newaxis]
+    line, width = array.shape[-1], out.shape[-1]
+    for band in _bands(array, start, out.shape[1:]):
+        target = out[band.lead][band.row : band.row + band.n_rows]
+        whole = width == line or len(target) == 1
+        if whole and target.dtype == array.dtype and target.flags.c_contiguous:
+            file.read_into(band.offset, target)
+            continue
+        block = scratch("file", len(target) * line * itemsize)
+        file.read_into(band.offset, block[: band.size])
+        target[...] = block.view(array.dtype).reshape(-1, line)[:, :width]
+
+
+def contiguous_ranges(
+    array: Contiguous, start: Sequence[int], shape: Sequence[int]
+) -> Iterator[tuple[int, int]]:
+    """Yield where `read_contiguous` reads, and how many bytes; parameters are as it has them."""
+    return ((band.offset, band.size) for band in _bands(array, start, shape))
+
+
+class _Band(NamedTuple):
+    """Rows of a box that one call reads, and what lies between them."""
+
+    lead: tuple[int, ...]
+    row: int
+    n_rows: int
+    offset: int
+    size: int
+
+
+def _bands(array: Contiguous, start: Sequence[int], box: Sequence[int]) -> Iterator[_Band]:
+    shape, begin, box = (1, *array.shape), (0, *start), (1, *box)
+    itemsize = array.dtype.itemsize
     steps = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    n_rows, width = out.shape[-2:]
+    n_rows, width = box[-2:]
     line = shape[-1]
     at_once = max(1, READ_AT_ONCE // (line * itemsize))
     if (line - width) * itemsize > ROW_GAP_READ_OVER:
         at_once = 1
-    for lead in product(*map(range, out.shape[:-2])):
+    for lead in product(*map(range, box[:-2])):
         corner = sum((b + i) * s for b, i, s in zip(begin, (*lead, 0, 0), steps, strict=True))
         for row in range(0, n_rows, at_once):
-            target = out[lead][row : row + at_once]
+            count = min(at_once, n_rows - row)
             where = array.offset + (corner + row * line) * itemsize
-            whole = width == line or len(target) == 1
-            if whole and target.dtype == array.dtype and target.flags.c_contiguous:
-                file.read_into(where, target)
-                continue
-            block = scratch("file", len(target) * line * itemsize)
-            file.read_into(where, block[: ((len(target) - 1) * line + width) * itemsize])
-            target[...] = block.view(array.dtype).reshape(-1, line)[:, :width]
+            yield _Band(lead, row, count, where, ((count - 1) * line + width) * itemsize)
 
 
 class _Scratch(threading.local):

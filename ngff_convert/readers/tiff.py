@@ -5,11 +5,10 @@ tifffile is imported when a file is opened: looking at an Imaris file must not c
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import UnsupportedInput
-from ngff_convert.readers.contract import NO_WISHES, read_head
+from ngff_convert.readers.contract import NO_WISHES, located, read_head
 from ngff_convert.readers.tiff_head import holds_ome_xml, is_tiff
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class TiffReader:
         OptionError
             The axes that the user states do not fit.
         """
-        path = str(Path(path).absolute())
+        path = located(path)
         if not is_tiff(read_head(path)):
             raise UnsupportedInput(f"{path}: not a TIFF file: it does not begin as one")
         from ngff_convert.readers.tiff_source import TiffSource

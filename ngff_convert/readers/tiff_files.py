@@ -7,18 +7,17 @@ logger of a library.
 from __future__ import annotations
 
 import logging
-import os
 import re
 import struct
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tifffile
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
-from ngff_convert.readers.contract import HEAD_BYTES
+from ngff_convert.readers.contract import HEAD_BYTES, open_bytes
 from ngff_convert.readers.open_files import FilePool, OpenFile
 from ngff_convert.readers.tiff_head import huge_tag, is_tiff, several_values
 
@@ -96,8 +95,15 @@ def logged(lines: list[str]) -> Iterator[None]:
         logger.removeHandler(collector)
 
 
+@contextmanager
+def own_tiff(path: str) -> Iterator[tifffile.TiffFile]:
+    """Open a file with tifffile alone, which keeps every page of a series for as long as that is open."""
+    with closing(open_bytes(path)) as file, tifffile.TiffFile(file.stream(), is_ome=False) as tif:
+        yield tif
+
+
 class TiffHandle(OpenFile):
-    """One open file: a `tifffile.TiffFile` for its structure and a descriptor for its bytes.
+    """One open file: a `tifffile.TiffFile` for its structure, beside its bytes.
 
     Parameters
     ----------
@@ -116,28 +122,28 @@ class TiffHandle(OpenFile):
         """Read the header and the first page."""
         # A TiffFile has one position and is for one thread at a time; tifffile takes the lock within itself.
         self.lock = threading.RLock()
-        key = (self.path, self.size, os.fstat(self.descriptor).st_mtime_ns)
+        key = (self.path, self.size, self.bytes.version)
         if key not in self._harmless:
             self._refuse_huge_tags()
             self._harmless.add(key)
         with logged([]):
             try:
-                self.tiff = tifffile.TiffFile(self.path)
+                self.tiff = tifffile.TiffFile(self.bytes.stream())
             except TIFF_ERRORS as error:
-                if not is_tiff(os.pread(self.descriptor, HEAD_BYTES, 0)):
+                if not is_tiff(self.bytes.pread(HEAD_BYTES, 0)):
                     raise UnsupportedInput(f"{self.path}: not a TIFF file: {error}") from error
                 raise ReadError(f"{self.path}: a damaged TIFF file: {error}; copy it again") from error
 
     def _refuse_huge_tags(self) -> None:
         """Refuse what tifffile would make hundreds of megabytes of Python's objects of, before it does."""
-        if not is_tiff(os.pread(self.descriptor, HEAD_BYTES, 0)):
+        if not is_tiff(self.bytes.pread(HEAD_BYTES, 0)):
             return
-        if huge := huge_tag(self.descriptor, self.size):
+        if huge := huge_tag(self.bytes):
             raise UnsupportedInput(
                 f"{self.path}: tag {huge.code} of the page at byte {huge.ifd} has {huge.n_values} values, "
                 "too many to be read; save it with larger strips or tiles"
             )
-        if wrong := several_values(self.descriptor):
+        if wrong := several_values(self.bytes):
             raise ReadError(
                 f"{self.path}: tag {wrong.code} of the page at byte {wrong.ifd} has {wrong.n_values} values "
                 "instead of one; copy the file again"

@@ -5,15 +5,16 @@ TIFF 6.0, section 2, and BigTIFF (https://www.awaresystems.be/imaging/tiff/bigti
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ngff_convert.errors import ConversionError
-from ngff_convert.readers.contract import open_file
+from ngff_convert.readers.contract import open_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ngff_convert.readers.contract import FileBytes
 
 MAGICS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 """How a file begins: its byte order, and whether it is BigTIFF."""
@@ -79,15 +80,15 @@ def holds_ome_xml(path: str, head: bytes) -> bool:
     if not is_tiff(head):
         return False
     try:
-        descriptor = open_file(path)
+        file = open_bytes(path)
     except ConversionError:
         return False
     try:
-        return _description_end(descriptor, head).strip(b"\0 \r\n\t").endswith(OME_END)
-    except (OSError, OverflowError, ValueError, struct.error):  # damaged: whoever opens it will say so
-        return False
+        return _description_end(file, head).strip(b"\0 \r\n\t").endswith(OME_END)
+    except (ConversionError, OSError, OverflowError, ValueError, struct.error):
+        return False  # damaged: whoever opens it will say so
     finally:
-        os.close(descriptor)
+        file.close()
 
 
 class _Form(NamedTuple):
@@ -104,22 +105,22 @@ _CLASSIC = _Form("H", "I", "HHI4s", first=4, inline=4)
 _BIG = _Form("Q", "Q", "HHQ8s", first=8, inline=8)
 
 
-def _description_end(descriptor: int, head: bytes) -> bytes:
+def _description_end(file: FileBytes, head: bytes) -> bytes:
     """Return the last bytes of the first page's description; empty where it has none."""
     order, big = MAGICS[head[:4]]
     form = _BIG if big else _CLASSIC
     (first,) = struct.unpack_from(order + form.offset, head, form.first)
     count_size = struct.calcsize(order + form.n_tags)
-    (count,) = struct.unpack(order + form.n_tags, os.pread(descriptor, count_size, first))
+    (count,) = struct.unpack(order + form.n_tags, file.pread(count_size, first))
     entry_size = struct.calcsize(order + form.entry)
-    tags = os.pread(descriptor, min(count, MAX_TAGS) * entry_size, first + count_size)
+    tags = file.pread(min(count, MAX_TAGS) * entry_size, first + count_size)
     for code, _, size, value in struct.iter_unpack(order + form.entry, tags):
         if code == IMAGE_DESCRIPTION:
             if size <= form.inline:
                 return bytes(value[:size])
             (offset,) = struct.unpack(order + form.offset, value)
             wanted = min(size, END_BYTES)
-            return os.pread(descriptor, wanted, offset + size - wanted)
+            return file.pread(wanted, offset + size - wanted)
     return b""
 
 
@@ -131,19 +132,19 @@ class HugeTag(NamedTuple):
     ifd: int
 
 
-def huge_tag(descriptor: int, size: int) -> HugeTag | None:
+def huge_tag(file: FileBytes) -> HugeTag | None:
     """Find a tag of more than `MOST_VALUES` numbers or `MOST_TEXT` bytes, in any page or sub-page.
 
     Parameters
     ----------
-    descriptor
-        The open file, whose first bytes are those of a TIFF file.
-    size
-        Its bytes. Tags that say they reach beyond are nobody's concern: they are not read.
+    file
+        The open file, whose first bytes are those of a TIFF file. Tags that say they reach beyond its end are
+        nobody's concern: they are not read.
     """
+    size = file.size
     if size < SMALLEST_HUGE:
         return None
-    pages = _Pages(descriptor)
+    pages = _Pages(file)
     left = [pages.first()]
     seen = {0}
     while left:
@@ -165,12 +166,12 @@ def huge_tag(descriptor: int, size: int) -> HugeTag | None:
     return None
 
 
-def several_values(descriptor: int) -> HugeTag | None:
+def several_values(file: FileBytes) -> HugeTag | None:
     """Find a tag that is one number and has several values, in the first pages; arguments as `huge_tag`.
 
     tifffile multiplies by these numbers, and several values times a number are gigabytes of values.
     """
-    pages = _Pages(descriptor)
+    pages = _Pages(file)
     at = pages.first()
     for _ in range(PAGES_LOOKED_AT):
         if not at:
@@ -191,9 +192,9 @@ def _one_by_one(tags: tuple[Any, ...]) -> Iterator[tuple[int, int, int, bytes]]:
 class _Pages:
     """The lists of tags of an open TIFF file, each fetched by one read, or with the one before it."""
 
-    def __init__(self, descriptor: int) -> None:
-        order, big = MAGICS[os.pread(descriptor, 4, 0)]
-        self._descriptor = descriptor
+    def __init__(self, file: FileBytes) -> None:
+        order, big = MAGICS[file.pread(4, 0)]
+        self._file = file
         self._order, self._form = order, _BIG if big else _CLASSIC
         self._count = struct.Struct(order + self._form.n_tags)
         self._offset = struct.Struct(order + self._form.offset)
@@ -236,6 +237,6 @@ class _Pages:
         skip = at - self._start
         if skip < 0 or skip + count > len(self._window):
             at = min(at, 2**63 - 2**20)  # no system seeks further
-            self._window = os.pread(self._descriptor, max(count, WINDOW_BYTES), at)
+            self._window = self._file.pread(max(count, WINDOW_BYTES), at)
             self._start, skip = at, 0
         return self._window[skip : skip + count]

@@ -1,17 +1,21 @@
 """Boxes of TIFF pages as tifffile itself reads them, to hold what is read elsewhere against.
 
 tifffile says where strips and tiles are, fetches them through its own file object, decodes them, and says
-where they belong; pages that are not compressed it maps into memory.
+where they belong; pages that are not compressed it maps into memory, or reads row by row from a server.
 """
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ngff_convert.errors import ReadError
 from ngff_convert.readers.tiff_files import damage_named, logged, page_words
+
+ROWS_BYTES = 2**20
+"""What is read at once of a page that cannot be mapped."""
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +60,9 @@ def read_page_by_library(
     page = file.page(*at)
     with damage_named(where), logged([]):
         offsets, sizes = placed or (page.dataoffsets, page.databytecounts)
+        if page.is_final and offsets[0] > 0 and not file.tiff.filehandle.is_file:
+            _read_rows(file, page, int(offsets[0]) + (plane or 0) * page.nbytes, start, out)
+            return
         if page.is_final and offsets[0] > 0:
             whole = _mapped(file, page, int(offsets[0]) + (plane or 0) * page.nbytes)
         elif plane:
@@ -77,6 +84,24 @@ def _mapped(file: TiffHandle, page: tifffile.TiffPage, offset: int) -> NDArray[A
         return file.tiff.filehandle.memmap_array(
             page.parent.byteorder + dtype.char, page.shaped, offset=offset
         )
+
+
+def _read_rows(
+    file: TiffHandle, page: tifffile.TiffPage, offset: int, start: Start, out: NDArray[Any]
+) -> None:
+    """Read a box of a page that is not compressed, and cannot be mapped, some rows at a time."""
+    separate, depth, length, width, interleaved = page.shaped
+    dtype = np.dtype(page.parent.byteorder + np.dtype(page.dtype).char)
+    line = width * interleaved
+    at_once = max(1, ROWS_BYTES // (line * dtype.itemsize))
+    samples = range(start[0], start[0] + out.shape[0]) if separate > 1 else range(1)
+    planes, stop = range(start[1], start[1] + out.shape[1]), start[2] + out.shape[2]
+    for sample, z, y in product(samples, planes, range(start[2], stop, at_once)):
+        count = min(at_once, stop - y)
+        first = ((sample * depth + z) * length + y) * line
+        with file.lock:
+            rows = file.tiff.filehandle.read_array(dtype, count * line, offset + first * dtype.itemsize)
+        _place(rows.reshape(1, 1, count, width, interleaved), (sample, z, y, 0), start, out)
 
 
 def _read_segments(

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ngff_convert.errors import ReadError
-from ngff_convert.readers.contract import LazyPixels
+from ngff_convert.readers.contract import LazyPixels, is_remote
 from ngff_convert.readers.open_files import CACHE_BYTES
+from ngff_convert.readers.read_ahead import ahead
 from ngff_convert.readers.tiff_files import damage_named, logged, page_words
 from ngff_convert.readers.tiff_library import read_page_by_library
-from ngff_convert.readers.tiff_planes import Page, describe_page, read_page
+from ngff_convert.readers.tiff_planes import Page, describe_page, ranges, read_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
     from ngff_convert.model import Box, Channel, Shape
+    from ngff_convert.readers.read_ahead import Wanted
     from ngff_convert.readers.tiff_files import TiffFiles, TiffHandle
 
 PRIMARIES = ("FF0000", "00FF00", "0000FF")
+
+_Three: TypeAlias = tuple[int, int, int]
+_Four: TypeAlias = tuple[int, int, int, int]
 
 MISSING = -1
 """In place of a page's number: the page is not there, and reads as 0."""
@@ -112,29 +119,53 @@ class TiffPixels(LazyPixels):
 
     def read(self, box: Box) -> NDArray[Any]:
         """Read a box, page after page."""
-        return self._read(box, self._read_page)
+        with self._ahead(box):
+            return self._read(box, self._read_page)
 
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read a box as tifffile reads it."""
-        return self._read(box, self._read_page_by_library)
+        with self._ahead(box):
+            return self._read(box, self._read_page_by_library)
 
     def _read(self, box: Box, read_part: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)
+        for at, start, shape, corner in self._parts(box):
+            t, c, z = corner
+            part = out[t, c : c + shape[0], z : z + shape[1]]
+            number = int(self.pages.page[at])
+            if number == MISSING:
+                part[...] = 0
+                continue
+            with self.files.using(self.paths[self.pages.file[at]]) as file:
+                read_part(file, number, at, start, part)
+        return out
+
+    def _parts(self, box: Box) -> Iterator[tuple[_Three, _Four, _Four, _Three]]:
+        """Yield every page that a box touches, what of it - (sample, z, y, x) - and where in the box that is.
+
+        What of it is where that begins, and its shape; where in the box is t, c, z.
+        """
         for t in range(box.start[0], box.stop[0]):
             for c, first_c, n_c in _parts(box.start[1], box.stop[1], self.samples):
                 for z, first_z, n_z in _parts(box.start[2], box.stop[2], self.depth):
                     at_c = c * self.samples + first_c - box.start[1]
                     at_z = z * self.depth + first_z - box.start[2]
-                    target = out[t - box.start[0], at_c : at_c + n_c, at_z : at_z + n_z]
-                    start = (first_c, first_z, box.start[3], box.start[4])
-                    number = int(self.pages.page[t, c, z])
-                    if number == MISSING:
-                        target[...] = 0
-                        continue
-                    path = self.paths[self.pages.file[t, c, z]]
-                    with self.files.using(path) as file:
-                        read_part(file, number, (t, c, z), start, target)
-        return out
+                    y, x = box.start[3:]
+                    shape = (n_c, n_z, box.shape[3], box.shape[4])
+                    yield (t, c, z), (first_c, first_z, y, x), shape, (t - box.start[0], at_c, at_z)
+
+    def _ahead(self, box: Box) -> AbstractContextManager[None]:
+        """Ask servers ahead for what a box takes, where the files are on such."""
+        return ahead(self._wanted(box)) if is_remote(self.paths[0]) else nullcontext()
+
+    def _wanted(self, box: Box) -> Iterator[Wanted]:
+        for at, start, shape, _ in self._parts(box):
+            number = int(self.pages.page[at])
+            if number == MISSING:
+                continue
+            with self.files.using(self.paths[self.pages.file[at]]) as file:
+                wanted = file.wanted(ranges(self._page(file, number, at), start, shape))
+            yield from wanted
 
     def _read_page(
         self,
@@ -144,6 +175,10 @@ class TiffPixels(LazyPixels):
         start: tuple[int, int, int, int],
         out: NDArray[Any],
     ) -> None:
+        read_page(file, self._page(file, number, at), start, out)
+
+    def _page(self, file: TiffHandle, number: int, at: tuple[int, int, int]) -> Page:
+        """Return how a page is stored, by its number in a file and its place in the image."""
         sub = self.pages.sub
 
         def describe() -> tuple[Page, int]:
@@ -158,7 +193,7 @@ class TiffPixels(LazyPixels):
         if placed is not None:
             page = page.placed(placed.offsets, placed.sizes)
         self._check(page)
-        read_page(file, page, start, out)
+        return page
 
     def _read_page_by_library(
         self,
@@ -241,6 +276,7 @@ def make_pixels(
     path = paths[pages.file.reshape(-1)[there[0]]]
     with files.using(path) as file:
         first = described_page(file, int(pages.page.reshape(-1)[there[0]]), pages.sub)
+        kept_bytes = file.bytes.kept_bytes
     samples, depth, y, x = first.shape
     n_t, n_c, n_z = pages.page.shape
     by_sample, by_z, by_y, by_x = first.chunks
@@ -256,7 +292,8 @@ def make_pixels(
         chunks=(1, by_sample, by_z, by_y, by_x),
         compression=first.compression,
         index_bytes=min(there.size * first.nbytes, CACHE_BYTES + first.nbytes)
-        + min(there.size, 2) * first.listing_bytes,
+        + min(there.size, 2) * first.listing_bytes
+        + kept_bytes,
     )
 
 

@@ -20,9 +20,11 @@ from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.readers.stored_bytes import (
     READ_AT_ONCE,
     Contiguous,
+    contiguous_ranges,
     read_contiguous,
     runs,
     scratch,
+    span,
 )
 from ngff_convert.readers.tiff_files import TIFF_ERRORS
 
@@ -273,22 +275,53 @@ def read_page(file: TiffHandle, page: Page, start: tuple[int, int, int, int], ou
         _read_interleaved_rows(file, page, page.rows, start, out)
 
 
+def ranges(
+    page: Page, start: tuple[int, int, int, int], shape: tuple[int, int, int, int]
+) -> Iterator[tuple[int, int]]:
+    """Yield what `read_page` reads of the file, offsets and numbers of bytes; parameters as it has them."""
+    if page.rows is None:
+        yield from map(span, runs(filter(_is_stored, _segments(page, start, shape))))
+    elif page.interleaved == 1:
+        yield from contiguous_ranges(page.rows, start, shape)
+    else:
+        for plane, row, count in _interleaved_bands(page, page.rows, shape):
+            yield from contiguous_ranges(
+                page.rows, *_interleaved_box(page, start, shape, (plane, row, count))
+            )
+
+
+def _interleaved_bands(
+    page: Page, rows: Contiguous, shape: tuple[int, ...]
+) -> Iterator[tuple[int, int, int]]:
+    """Cut a box into rows that are read together: plane, first row, number of rows."""
+    _, depth, length, width = shape
+    at_once = max(1, READ_AT_ONCE // (width * page.interleaved * rows.dtype.itemsize))
+    for plane in range(depth):
+        for row in range(0, length, at_once):
+            yield plane, row, min(at_once, length - row)
+
+
+def _interleaved_box(
+    page: Page, start: tuple[int, int, int, int], shape: tuple[int, ...], band: tuple[int, int, int]
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+    """Return where some rows of a box begin, and their shape, with all samples as they are stored."""
+    plane, row, count = band
+    n = page.interleaved
+    return (0, start[1] + plane, start[2] + row, start[3] * n), (1, 1, count, shape[3] * n)
+
+
 def _read_interleaved_rows(
     file: TiffHandle, page: Page, rows: Contiguous, start: tuple[int, int, int, int], out: NDArray[Any]
 ) -> None:
     """Read some rows at a time, and take the samples that are wanted out of each pixel."""
     n = page.interleaved
-    first, z, y, x = start
-    samples, depth, length, width = out.shape
-    at_once = max(1, READ_AT_ONCE // (width * n * rows.dtype.itemsize))
-    for plane in range(depth):
-        for row in range(0, length, at_once):
-            count = min(at_once, length - row)
-            block = scratch("rows", count * width * n * page.dtype.itemsize).view(page.dtype)
-            pixels = block.reshape(1, 1, count, width * n)
-            read_contiguous(file, rows, (0, z + plane, y + row, x * n), pixels)
-            wanted = pixels.reshape(count, width, n)[..., first : first + samples]
-            out[:, plane, row : row + count] = np.moveaxis(wanted, -1, 0)
+    first, samples = start[0], out.shape[0]
+    for plane, row, count in _interleaved_bands(page, rows, out.shape):
+        corner, shape = _interleaved_box(page, start, out.shape, (plane, row, count))
+        pixels = scratch("rows", prod(shape) * page.dtype.itemsize).view(page.dtype).reshape(shape)
+        read_contiguous(file, rows, corner, pixels)
+        wanted = pixels.reshape(count, -1, n)[..., first : first + samples]
+        out[:, plane, row : row + count] = np.moveaxis(wanted, -1, 0)
 
 
 class _Segment(NamedTuple):
@@ -301,14 +334,17 @@ class _Segment(NamedTuple):
 
 def _read_segments(file: TiffHandle, page: Page, start: tuple[int, int, int, int], out: NDArray[Any]) -> None:
     wanted = _segments(page, start, out.shape)
-    if any(segment.size <= 0 or segment.offset <= 0 for segment in wanted):
+    if not all(map(_is_stored, wanted)):
         out[...] = page.fill
-    stored = [segment for segment in wanted if segment.size > 0 and segment.offset > 0]
-    for run in runs(stored):
+    for run in runs(filter(_is_stored, wanted)):
         data = _fetch(file, page, run)
         for segment in run:
             at = segment.offset - run[0].offset
             _place(data[at : at + segment.size], segment, page, start, out)
+
+
+def _is_stored(segment: _Segment) -> bool:
+    return segment.size > 0 and segment.offset > 0
 
 
 def _segments(page: Page, start: tuple[int, int, int, int], shape: tuple[int, ...]) -> list[_Segment]:
@@ -334,14 +370,14 @@ def _where(page: Page, segment: _Segment) -> str:
 
 
 def _fetch(file: TiffHandle, page: Page, run: list[_Segment]) -> Bytes:
-    end = max(segment.offset + segment.size for segment in run)
-    if end > file.size:
+    offset, size = span(run)
+    if offset + size > file.size:
         last = max(run, key=lambda segment: segment.offset + segment.size)
         raise ReadError(
             f"{_where(page, last)} lies beyond the end of the file, {file.size} bytes; copy it again"
         )
-    data = scratch("file", end - run[0].offset)
-    file.read_into(run[0].offset, data)
+    data = scratch("file", size)
+    file.read_into(offset, data)
     return data
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-import tifffile
-
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Image
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.orientation import upright
 from ngff_convert.readers.tiff_axes import asked, grids, kept_sizes
-from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged
+from ngff_convert.readers.tiff_files import TiffFiles, damage_named, logged, own_tiff
 from ngff_convert.readers.tiff_metadata import describe
 from ngff_convert.readers.tiff_pixels import make_pixels, true_colors
 from ngff_convert.readers.tiff_stacks import every_series, native_levels, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import tifffile
 
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.tiff_axes import PageAxes
@@ -72,8 +72,7 @@ def read_images(
     images: list[Image] = []
     paths = {path: None}
     refused: list[UnsupportedInput] = []
-    # A file object of its own, because tifffile keeps every page of a series for as long as that is open.
-    with logged(warnings), damage_named(path), tifffile.TiffFile(path, is_ome=False) as tif:
+    with logged(warnings), damage_named(path), own_tiff(path) as tif:
         every = every_series(tif)
         if len(every) < len(tif.series):
             warnings.append("pages without pixels are left out")

@@ -101,7 +101,14 @@ def _refuse_traps(tif: tifffile.TiffFile) -> None:
     ------
     ReadError
         A set of Micro-Manager leads out of its folder, to what is no regular file, or states absurd numbers.
+    UnsupportedInput
+        It is one on a server.
     """
+    if (tif.is_ndtiff or tif.is_mmstack) and not tif.filehandle.is_file:
+        raise UnsupportedInput(
+            f"{tif.filehandle.path}: one of a set of Micro-Manager, whose files are found by listing a "
+            "folder; download them all"
+        )
     folder = Path(tif.filehandle.dirname)
     members: set[str] = set()
     if tif.is_ndtiff and os.path.lexists(folder / NDTIFF_INDEX):
