@@ -72,6 +72,12 @@ class _ConvertByDefault(cloup.Group):
             raise OptionError(f"{word}: no such file; did you mean the command {close[0]}?")
 
 
+_CONVERSION = cloup.Section("Conversion", [batch_command])
+_SECTIONS = (
+    _CONVERSION,
+    cloup.Section("In parts, for array jobs", [plan_command, run_command, status_command, finish_command]),
+    cloup.Section("Stores", [verify_command, validate_command, pack_command, unpack_command]),
+)
 _SHOW = cloup.option_group(
     "Display",
     cloup.option("--dry-run", is_flag=True, help="Show what would be done, and stop."),
@@ -87,7 +93,12 @@ _SETTINGS = cloup.Context.settings(
 )
 
 
-@cloup.group(cls=_ConvertByDefault, context_settings=_SETTINGS, epilog=f"Exit codes:\n\n{EXIT_CODES}")
+@cloup.group(
+    cls=_ConvertByDefault,
+    sections=_SECTIONS,
+    context_settings=_SETTINGS,
+    epilog=f"Exit codes:\n\n{EXIT_CODES}",
+)
 @cloup.version_option(__version__, prog_name=PROGRAM)
 def commands() -> None:
     """Convert microscopy files to OME-Zarr (NGFF).
@@ -100,11 +111,12 @@ def commands() -> None:
     ngff-convert verify IN.ims OUT.ome.zarr     compare all pixels
     ngff-convert validate OUT.ome.zarr          check an OME-Zarr, whoever wrote it
     ngff-convert pack OUT.ome.zarr OUT.ozx      one file of it; unpack makes a folder again
+    ngff-convert plan IN OUT -n 200 -o JOB      plan it in parts, for array jobs of a cluster
     ngff-convert convert --help                 all options of a conversion
     """  # noqa: D301 - click's mark for a block is this very character
 
 
-@commands.command("convert", epilog=f"Exit codes:\n\n{EXIT_CODES}")
+@commands.command("convert", section=_CONVERSION, epilog=f"Exit codes:\n\n{EXIT_CODES}")
 @cloup.argument("source", metavar="IN", help="A file, a folder, or a pattern such as 't{t}_c{c}_z{z}.tif'.")
 @cloup.argument("target", metavar="OUT", required=False, help="The store to make, by custom NAME.ome.zarr.")
 @INPUT
@@ -126,7 +138,7 @@ def convert_command(
     verbose: bool,
     **words: object,
 ) -> None:
-    """Convert IN to the OME-Zarr store OUT; `ngff-convert IN OUT` is the same.
+    """Convert IN to OUT; `ngff-convert IN OUT` is the same.
 
     OUT appears only when it is whole; until then the work is in OUT.partial.
     """
@@ -172,12 +184,12 @@ def _show_plan(source: str, options: Options, as_json: bool) -> None:
             print_lines(f"  {line}" for line in plan_lines(item.plan))
 
 
-@commands.command("inspect")
+@commands.command("inspect", section=_CONVERSION)
 @cloup.argument("source", metavar="[IN]", required=False, help="A file, a folder, or a pattern of names.")
 @INPUT
 @cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
-    """Show what is in IN, and what a conversion would make of it."""
+    """Show what is in IN, and what would become of it."""
     from ngff_convert.convert import decide, name_of, open_with
     from ngff_convert.describe import image_json, image_lines, plan_lines
 
@@ -209,16 +221,7 @@ def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
             raise refused
 
 
-commands.add_command(batch_command)
-commands.add_command(verify_command)
-for command in (plan_command, run_command, status_command, finish_command):
-    commands.add_command(command)
-commands.add_command(validate_command)
-commands.add_command(pack_command)
-commands.add_command(unpack_command)
-
-
-@commands.command("formats")
+@commands.command("formats", section=_CONVERSION)
 def formats_command() -> None:
     """List the readers: the formats that can be converted."""
     from ngff_convert.readers.registry import broken, readers

@@ -30,7 +30,9 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 @cloup.option("--overwrite", is_flag=True, help="Replace an archive of that name.")
 @_QUIET
 def pack_command(store: str, target: str | None, overwrite: bool, quiet: bool) -> None:
-    """Make one file of an OME-Zarr store: an .ozx archive, which is a zip of its files.
+    """Make one file of an OME-Zarr store.
+
+    It is an .ozx archive: a zip of the files of the store.
 
     Nothing is compressed anew, and readers find every chunk in it without unpacking. The file appears when
     it is whole; the store stays.
@@ -56,7 +58,7 @@ def pack_command(store: str, target: str | None, overwrite: bool, quiet: bool) -
 @cloup.option("--overwrite", is_flag=True, help="Replace an OME-Zarr store of that name.")
 @_QUIET
 def unpack_command(archive: str, target: str | None, overwrite: bool, quiet: bool) -> None:
-    """Make an OME-Zarr store of an .ozx archive, whoever made it.
+    """Make an OME-Zarr store of an .ozx archive.
 
     Every checksum is compared. The store appears when it is whole; until then the work is in OUT.partial.
     """

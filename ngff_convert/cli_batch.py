@@ -91,7 +91,9 @@ def batch_command(
     quiet: bool,
     **given: object,
 ) -> None:
-    """Convert many files, each to OUTDIR/NAME.ome.zarr, with the options of `convert`.
+    """Convert many files, each into a folder OUTDIR.
+
+    Each becomes OUTDIR/NAME.ome.zarr, with the options of `convert`.
 
     A quoted pattern such as 'data/**/*.ims' keeps folders below its wildcards; one that ends with a slash
     stands for folders, each of which is one image. Files that fail do not stop the others; what an earlier

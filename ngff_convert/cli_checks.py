@@ -45,7 +45,9 @@ _JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify_command(
     source: str, store: str, share: float, as_json: bool, report_file: str | None, **words: object
 ) -> None:
-    """Compare the pixels of OUT with those of IN, which is read in another way than by a conversion.
+    """Compare the pixels of OUT with those of IN.
+
+    IN is read in another way than by a conversion.
 
     Which images of IN are in OUT, and which part of them, OUT itself says where this program made it. Where
     another one did, --images and --t, --c, --z, --y, --x say so, and only the first level is compared; the
@@ -84,7 +86,9 @@ def verify_command(
 def validate_command(
     store: str, deep: bool, workers: int | None, storage_options: tuple[tuple[str, str], ...], as_json: bool
 ) -> None:
-    """Hold OUT against the rules of OME-NGFF 0.4 or 0.5, and its files against its metadata.
+    """Check OUT against OME-NGFF 0.4 or 0.5.
+
+    Its metadata are held against the rules, and its files against its metadata.
 
     Errors end with exit code 8; a warning is what is allowed and yet not advised, or was not checked.
     """
