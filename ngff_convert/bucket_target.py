@@ -2,12 +2,14 @@
 
 Everything is written under its final name, the root's metadata last; so what is not whole is no OME-Zarr.
 Until then a record of the conversion lies beside it, as in a partial store on a disk, by which another run
-goes on. There are no locks: two runs of one conversion write the same objects, and another one is refused.
+goes on. There are no locks: two runs of one conversion write the same objects, and another one is refused,
+even where nothing is finished yet: the run that began may still be at work.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,10 +22,10 @@ from ngff_convert.journal import JOURNAL_FOLDER
 from ngff_convert.storage import Unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import TracebackType
 
-    from ngff_convert.storage import Writable
+    from ngff_convert.storage import Bucket
 
 MAX_RECORD_BYTES = 2**30
 
@@ -42,7 +44,7 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         Whether what an earlier run left is thrown away.
     """
 
-    storage: Writable
+    storage: Bucket
     overwrite: bool = False
     restart: bool = False
 
@@ -83,13 +85,10 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
                 )
 
     def left(self) -> dict[str, Any] | None:
-        """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
+        """Return what an earlier run was begun with, or one that still runs: there are no locks; or None."""
         with self._reaching():
             record = None if self.restart else self._record()
-            return record if record is not None and self._counts(record) else None
-
-    def _counts(self, record: Mapping[str, Any]) -> bool:
-        return bool(record.get("parts")) or self.storage.has_folder(JOURNAL_FOLDER)
+            return record
 
     def begin(self, begun: resume.Begun) -> bool:
         """Begin anew, or take up what was begun with an equal digest; return which.
@@ -97,7 +96,7 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         Raises
         ------
         TargetError
-            There is the work of another conversion, of which something is finished.
+            There is the work of another conversion, or another run has begun just now.
         WriteError
             The bucket cannot be written.
         """
@@ -106,13 +105,14 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
             if record is not None and not self.restart:
                 if record.get("digest") == begun["digest"]:
                     return True
-                if self._counts(record):
-                    raise TargetError(
-                        f"{self.path}: is the work of another conversion: "
-                        f"{resume.differences(record, begun)}; use --restart to throw it away"
-                    )
+                raise TargetError(
+                    f"{self.path}: is the work of another conversion: "
+                    f"{resume.differences(record, begun)}; use --restart to throw it away"
+                )
             self._remove_all()
-            self.storage.write(PLAN_FILE, json.dumps(begun, indent=1).encode())
+            claim = {**begun, "run": secrets.token_hex(16)}  # no other run writes the same
+            if not self.storage.claim(PLAN_FILE, json.dumps(claim, indent=1).encode()):
+                raise TargetError(f"{self.path}: another run has just begun to write it; run this one again")
             return False
 
     def journal(self, digest: str, *, flush: bool, writer: str = "") -> BucketJournal:
@@ -120,8 +120,20 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         del flush, writer
         return BucketJournal(self.storage, digest)
 
-    def sweep(self) -> None:
-        """Do nothing: objects are there whole, or not at all."""
+    def make_ready(self, digest: str, *, sweep: bool) -> None:
+        """Refuse to finish what another run has thrown away meanwhile.
+
+        Raises
+        ------
+        TargetError
+            It has.
+        """
+        del sweep  # objects are there whole, or not at all
+        with self._reaching():
+            if (self._record() or {}).get("digest") != digest:
+                raise TargetError(
+                    f"{self.path}: another run has begun to write it anew (--restart); this one gives up"
+                )
 
     def commit(self) -> None:
         """Do nothing: the root's metadata were written, and that was it."""

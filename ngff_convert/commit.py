@@ -179,14 +179,24 @@ class Target(AbstractContextManager["Target"]):
             self.close()
         return taken_up
 
-    def sweep(self) -> None:
+    def make_ready(self, digest: str, *, sweep: bool) -> None:
         """Remove what processes that were killed had not finished writing.
+
+        Parameters
+        ----------
+        digest
+            Of the conversion; the lock keeps others out.
+        sweep
+            Whether there may have been such processes.
 
         Raises
         ------
         WriteError
             It cannot be removed.
         """
+        del digest
+        if not sweep:
+            return
         try:
             for place, _, names in os.walk(self.partial):
                 for name in filter(HALF_WRITTEN.fullmatch, names):

@@ -212,8 +212,7 @@ def carry_out(
                 place.abandon()
                 raise
             _verify(place, path, work.decided, len(opened.images), options, story)
-        if work.again or engine.repeats:
-            place.sweep()
+        place.make_ready(work.journal.digest, sweep=work.again or engine.repeats)
         _write_metadata(place.storage, work.decided, windows, options, story)
         report = story.report(place, work.decided, tuple(opened.missing))
         place.commit()

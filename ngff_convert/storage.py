@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ngff_convert.storage_contract import (
     SUFFIX,
+    Bucket,
     Entry,
     Storage,
     Unreachable,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONS",
     "SUFFIX",
+    "Bucket",
     "Entry",
     "Folder",
     "Storage",

@@ -125,6 +125,13 @@ class Writable(Storage, Protocol):
         """Remove a file, or all that is below a name, if there is anything; raises `OSError`."""
 
 
+class Bucket(Writable, Protocol):
+    """The root of a store in a bucket."""
+
+    def claim(self, path: str, content: bytes) -> bool:
+        """Write a file that is not there yet; return whether it is this one that is there now."""
+
+
 def at(storage: Storage, path: str) -> str:
     """Return what a place in a store is called in a message."""
     return f"{storage.name.rstrip('/')}/{path}" if path else storage.name

@@ -187,6 +187,22 @@ class Remote:
         """Write a file; raises `OSError`."""
         self._change(_handle(self, False).write(path, content))
 
+    def claim(self, path: str, content: bytes) -> bool:
+        """Write a file that is not there yet; return whether it is this one that is there now.
+
+        The content has to be one of its kind: an answer may be lost, and then the write itself is in the way
+        of its repetition. Raises `OSError`.
+        """
+        store = _handle(self, False)
+        try:
+            found = store.read(path).result()
+            if found.state == "missing":
+                store.write(path, content, if_equal=found.stamp.generation).result()
+                found = store.read(path).result()
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise OSError(None, said(error), self.name) from error
+        return bytes(found.value) == content
+
     def remove(self, path: str) -> None:
         """Remove a file, and all that is below a name, if there is anything; raises `OSError`."""
         import tensorstore as ts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from ngff_convert.archive_target import ArchiveTarget
 from ngff_convert.bucket_target import BucketTarget
@@ -14,6 +14,7 @@ from ngff_convert.storage import SUFFIX, storage_of
 
 if TYPE_CHECKING:
     from ngff_convert.options import Options
+    from ngff_convert.storage import Bucket
 
 BUCKETS = ("s3://", "gs://")
 
@@ -48,8 +49,8 @@ def target_of(target: str | os.PathLike[str], options: Options) -> Place:
             raise OptionError(
                 f"{address}: is a whole bucket; name the store in it, such as {address}/out.ome.zarr"
             )
-        storage = storage_of(address, options.storage_options)
-        return BucketTarget(storage, options.overwrite, options.restart)  # type: ignore[arg-type]
+        bucket = cast("Bucket", storage_of(address, options.storage_options))
+        return BucketTarget(bucket, options.overwrite, options.restart)
     if "://" in address:
         raise OptionError(f"{address}: nothing can be written there; s3:// and gs:// can be, and folders")
     kind = ArchiveTarget if is_archive else Target

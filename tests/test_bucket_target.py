@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,44 @@ def test_another_conversion_is_refused_until_it_is_thrown_away(
         convert(source, out, Options(**SMALL))
     convert(source, out, Options(**SMALL, restart=True))
     assert stored(out) == expected
+
+
+def test_of_two_conversions_one_is_refused_before_anything_is_finished(
+    source: Path, out: str, expected: dict[str, str]
+) -> None:
+    def meanwhile(event: Event) -> None:
+        if isinstance(event, RegionDone) and event.region == 0:
+            with pytest.raises(TargetError, match="is the work of another conversion: --chunks"):
+                convert(source, out, Options(chunks=(4, 16, 16), memory=12 * 2**20))
+
+    convert(source, out, Options(**SMALL), meanwhile)
+    assert stored(out) == expected
+
+
+def test_a_run_whose_work_was_thrown_away_gives_up(source: Path, out: str) -> None:
+    other = Options(**SMALL, name="other", restart=True)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, RegionDone):
+            raise KeyboardInterrupt
+
+    def meanwhile(event: Event) -> None:
+        if isinstance(event, RegionDone) and event.region == 0:
+            with pytest.raises(KeyboardInterrupt):
+                convert(source, out, other, stop)
+
+    with pytest.raises(TargetError, match="this one gives up"):
+        convert(source, out, Options(**SMALL), meanwhile)
+    assert "zarr.json" not in keys(out)
+
+
+def test_of_two_that_begin_at_once_one_gets_it(out: str) -> None:
+    storage: Any = target_of(out, Options()).storage
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda n: storage.claim("claim", b"%d" % n), range(8)))
+    assert got.count(True) == 1
+    assert storage.read("claim", 10) == b"%d" % got.index(True)
+    assert not storage.claim("claim", b"9")
 
 
 def test_parts_are_done_by_any_process(source: Path, out: str, expected: dict[str, str]) -> None:
