@@ -221,14 +221,19 @@ def _commas(sizes: Iterable[int]) -> str:
 
 
 def _native_passes(request: _Request) -> tuple[Pass, ...]:
-    steps = (_step(request, True, k, (k,)) for k in range(len(request.levels)))
+    steps = [_step(request, True, k, (k,)) for k in range(len(request.levels))]
+    _check_memory(request, max(steps, key=lambda step: step.job_bytes))
     return tuple(_grown(request, step) for step in steps)
 
 
 def _built_passes(request: _Request) -> tuple[Pass, ...]:
     """Make as many levels as possible from each reading."""
+    count = len(request.levels)
+    # One level at a time takes the least memory; the hardest one is told, not the first.
+    single = [_step(request, k == 0, max(0, k - 1), (k,)) for k in range(count)]
+    _check_memory(request, max(single, key=lambda step: step.job_bytes))
     passes: list[Pass] = []
-    first, count = 0, len(request.levels)
+    first = 0
     while first < count:
         native, read = first == 0, max(0, first - 1)
         for last in range(count - 1, first - 1, -1):
@@ -276,8 +281,8 @@ def _ratio(factor: Sequence[float], base: Sequence[float]) -> Factor:
     return tuple(round(f / b) for f, b in zip(factor, base, strict=True))
 
 
-def _grown(request: _Request, step: Pass) -> Pass:
-    """Grow a region to the source's chunk edges where that is cheap, then to a size worth a job."""
+def _check_memory(request: _Request, step: Pass) -> None:
+    """Refuse a pass whose smallest region does not fit the memory given."""
     if step.job_bytes > request.for_jobs:
         source = prod(request.source.chunks) * request.source.dtype.itemsize
         if step.native and 3 * source > request.budget:
@@ -292,6 +297,10 @@ def _grown(request: _Request, step: Pass) -> Pass:
             f"possible, needs {step.job_bytes / 2**20:.0f} MiB, but --memory allows "
             f"{request.budget / 2**20:.0f} MiB: {cause}"
         )
+
+
+def _grown(request: _Request, step: Pass) -> Pass:
+    """Grow a region to the source's chunk edges where that is cheap, then to a size worth a job."""
     if step.native:
         step = _aligned(request, step)
     share = prod(step.shape) * request.itemsize // (REGIONS_A_WORKER * request.workers)
