@@ -58,7 +58,7 @@ def journalled(folder: Path) -> None:
         name = folder / "out.ome.zarr.partial" / JOURNAL_FOLDER / f"part-{part + 1}.node-{part}.jsonl"
         own = range(part * total // PARTS, (part + 1) * total // PARTS)
         lines = (RegionDone(0, 0, region, (0, 0), SIDE * SIDE * 2, SIDE * SIDE * 2) for region in own)
-        name.write_text("".join(f"\n{line_of(done, job.digest, flushed=True)}" for done in lines))
+        name.write_text("".join(f"\n{line_of(done, job.mark, flushed=True)}" for done in lines))
 
 
 def nothing(region: int) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ngff_convert.archive import check_free, packed
-from ngff_convert.commit import PLAN_FILE, Target, _is_free
+from ngff_convert.commit import PLAN_FILE, Target, is_free
 from ngff_convert.errors import WriteError
 from ngff_convert.journal import UNFINISHED, flush_folder
 
@@ -42,7 +42,10 @@ class ArchiveTarget(Target):
         with packed(self.partial, self.path) as whole:
             self._check_free()
             try:
-                (self.partial / PACKED_FILE).write_text(json.dumps(_identity(whole.half)), encoding="utf-8")
+                with (self.partial / PACKED_FILE).open("w", encoding="utf-8") as file:
+                    json.dump(_identity(whole.half), file)
+                    file.flush()
+                    os.fsync(file.fileno())
                 whole.half.replace(self.path)
                 flush_folder(self.path.absolute().parent)
             except OSError as error:
@@ -61,9 +64,15 @@ class ArchiveTarget(Target):
     def _take_over(self) -> None:
         """Remove the folder of a run that was killed when the archive had its name; not of one that works."""
         with suppress(OSError, ValueError):  # no such folder, or nobody finished writing that file
-            identity = json.loads((self.partial / PACKED_FILE).read_bytes())
-            if identity == _identity(self.path) and _is_free(self.partial / PLAN_FILE):
+            if self._needs_no_more() and is_free(self.partial / PLAN_FILE):
                 self.abandon()
+
+    def _needs_no_more(self) -> bool:
+        """Return whether all of the folder is in the archive, or somebody had begun to remove it."""
+        if not (self.partial / PLAN_FILE).stat().st_size:
+            return True
+        packed_into = json.loads((self.partial / PACKED_FILE).read_bytes())
+        return bool(packed_into == _identity(self.path))
 
 
 def _identity(path: Path) -> list[int]:

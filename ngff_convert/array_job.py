@@ -62,8 +62,8 @@ class Job:
         Input and output, absolute.
     parts
         How many there are; they are numbered from 1, as all schedulers can.
-    digest
-        Names what is written.
+    mark
+        Names what is written, and which beginning it was.
     options
         Of the conversion.
     """
@@ -71,7 +71,7 @@ class Job:
     source: str
     target: str
     parts: int
-    digest: str
+    mark: str
     options: Options
 
     @property
@@ -81,7 +81,7 @@ class Job:
 
     def journal(self, writer: str = "") -> Noted:
         """Return the journal, of one writer or of all."""
-        return self.place.journal(self.digest, flush=True, writer=writer)
+        return self.place.journal(self.mark, flush=True, writer=writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def plan(
         regions = sum(n for _, _, n in _shared(item.plan for item in work.decided))
         if parts > regions:
             story(Note(f"there are only {regions} regions: {parts - regions} parts have nothing to do"))
-    return Job(path, out, parts, work.journal.digest, options)
+    return Job(path, out, parts, work.journal.mark, options)
 
 
 def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
@@ -202,10 +202,7 @@ def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
     record = _record(job)
     journal = job.journal(f"part-{part}.")
     story = Story(observer)
-    # Before it is opened: who opens what has another content cannot say that it had another one.
-    before = [addressed(file.path, job.options.storage_options) for file in resume.recorded(record)]
-    files = [resume.facts(path) for path in before]
-    _check_same(job, record, {**record, "source": [asdict(file) for file in files]})
+    files = _same_files(job, record)
     with open_with(job.source, job.options) as opened:
         first = resume.earlier(record, resources)
         planned = decide(
@@ -214,7 +211,7 @@ def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
             name_of(job.source),
         )
         now = resume.begun(files, tuple(opened.missing), job.options, first, planned, job.parts)
-        if before != list(opened.paths):
+        if [file.path for file in files] != list(opened.paths):
             now["source"] = [asdict(resume.facts(path)) for path in opened.paths]
         _check_same(job, record, now)
         done = _run_part(job, part, resume.fitted(planned, resources), journal, story)
@@ -222,18 +219,19 @@ def run(job: Job, part: int, resources: Resources, observer: Observer) -> int:
     return done
 
 
-def _check_same(job: Job, record: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse what is another input than the one of the plan.
+def _same_files(job: Job, record: Mapping[str, Any]) -> list[resume.FileFacts]:
+    """Look at the input, before it is opened: that fails in other ways where it is another one."""
+    paths = [addressed(file.path, job.options.storage_options) for file in resume.recorded(record)]
+    files = [resume.facts(path) for path in paths]
+    _check_same(job, record, {**record, "source": [asdict(file) for file in files]})
+    return files
 
-    Raises
-    ------
-    ReadError
-        It is.
-    """
-    if now["source"] != record["source"] or now["digest"] != job.digest:
+
+def _check_same(job: Job, record: Mapping[str, Any], now: dict[str, Any]) -> None:
+    if now["source"] != record["source"] or now["digest"] != record["digest"]:
         raise ReadError(
             f"{job.source}: is not what it was when the job was planned: "
-            f"{resume.differences(record, dict(now))}; plan it again with --restart"
+            f"{resume.differences(record, now)}; plan it again with --restart"
         )
 
 
@@ -308,6 +306,8 @@ def finish(job: Job, options: Options, observer: Observer) -> Report:
     ------
     TargetError
         Parts are missing; they are named.
+    ReadError
+        The input has changed since the job was planned.
     ConversionError
         What `convert` raises.
     """
@@ -318,6 +318,7 @@ def finish(job: Job, options: Options, observer: Observer) -> Report:
             f"{job.place.partial}: {len(undone)} of {job.parts} parts are not done: {array_spec(undone)}; "
             "run them, then finish"
         )
+    _same_files(job, _record(job))
     running = {name: getattr(options, name) for name in PLACE if name != "storage_options"}
     return carry_out(
         job.source, job.target, replace(job.options, restart=False, **running), observer, parts=job.parts
@@ -362,9 +363,7 @@ def check_name(path: Path) -> None:
         try:
             load(path)
         except (OptionError, ReadError) as error:
-            raise TargetError(
-                f"{path}: exists already and is no job of this version; choose another name"
-            ) from error
+            raise TargetError(f"{path}: exists and is no job of this version; use another name") from error
 
 
 def save(job: Job, path: Path) -> None:
@@ -419,7 +418,7 @@ def load(path: Path) -> Job:
 
 
 def _check_fields(job: Job) -> None:
-    texts = (job.source, job.target, job.digest)
+    texts = (job.source, job.target, job.mark)
     if type(job.parts) is not int or job.parts < 1 or not all(isinstance(text, str) for text in texts):
         raise ValueError("a field has a value of another kind")
 
@@ -440,11 +439,9 @@ def part_of_this_process(environment: Mapping[str, str]) -> int | None:
 def _record(job: Job) -> dict[str, Any]:
     """Return what the partial store of a job was begun with."""
     left = job.place.left()
-    if left is not None and left.get("digest") == job.digest:
+    if left is not None and resume.mark_of(left) == job.mark:
         return left
     if left is None and Path(job.target).exists():
         raise TargetError(f"{job.target}: is there already: the job is finished, or the output is another's")
-    raise TargetError(
-        f"{job.place.partial}: is {'not there' if left is None else 'of another plan'}; "
-        "plan the job again, or use its newest job file"
-    )
+    found = "nothing of the job is there; is it finished? If not," if left is None else "is of another plan;"
+    raise TargetError(f"{job.place.partial}: {found} plan the job again, or use its newest job file")

@@ -173,7 +173,7 @@ def _of_killed(source: str, target: str, options: Options) -> Record | None:
     begun = _parsed(_content(target, PLAN_FILE, options))
     filled: list[str] = []
     if begun:
-        journal = Journal(target, str(begun.get("digest")), flush=False)
+        journal = Journal(target, resume.mark_of(begun), flush=False)
         with suppress(WriteError):  # it is just being removed
             filled = [line for region, _ in journal.finished() for line in region.filled]
     record = _kept(target, options)

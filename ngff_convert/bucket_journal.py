@@ -40,12 +40,12 @@ class BucketJournal:
     ----------
     storage
         The store.
-    digest
-        Names what is written; lines of anything else are not believed.
+    mark
+        Names what is written, and which beginning it was; lines of anything else are not believed.
     """
 
     storage: Writable
-    digest: str
+    mark: str
     flush: bool = True
     _lines: list[str] = field(default_factory=list, init=False, repr=False)
     _started: float = field(default_factory=time.monotonic, init=False, repr=False)
@@ -66,7 +66,7 @@ class BucketJournal:
         WriteError
             They cannot be stored.
         """
-        self._lines.append(line_of(done, self.digest, flushed=True))
+        self._lines.append(line_of(done, self.mark, flushed=True))
         now = time.monotonic()
         if now - self._stored > max(SECONDS, SHARE * (now - self._started)):
             self.settle()
@@ -104,7 +104,7 @@ class BucketJournal:
             for item in self.storage.walk(JOURNAL_FOLDER):
                 content = self.storage.read("/".join((JOURNAL_FOLDER, *item.names)), MAX_OBJECT_BYTES)
                 for line in content.splitlines():
-                    found = entry_of(line, self.digest)
+                    found = entry_of(line, self.mark)
                     if found is not None:
                         yield found
         except OSError as error:

@@ -9,9 +9,8 @@ even where nothing is finished yet: the run that began may still be at work.
 from __future__ import annotations
 
 import json
-import secrets
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert import resume
@@ -42,11 +41,14 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         Whether a store that is there is replaced; it is removed before anything is written.
     restart
         Whether what an earlier run left is thrown away.
+    mark
+        From `begin` on: what lines of the journal are marked with.
     """
 
     storage: Bucket
     overwrite: bool = False
     restart: bool = False
+    mark: str = field(default="", init=False, compare=False)
 
     @property
     def path(self) -> str:
@@ -104,23 +106,25 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
             record = self._record()
             if record is not None and not self.restart:
                 if record.get("digest") == begun["digest"]:
+                    self.mark = resume.mark_of(record)
                     return True
                 raise TargetError(
                     f"{self.path}: is the work of another conversion: "
                     f"{resume.differences(record, begun)}; use --restart to throw it away"
                 )
             self._remove_all()
-            claim = {**begun, "run": secrets.token_hex(16)}  # no other run writes the same
-            if not self.storage.claim(PLAN_FILE, json.dumps(claim, indent=1).encode()):
+            signed = resume.signed(begun)
+            if not self.storage.claim(PLAN_FILE, json.dumps(signed, indent=1).encode()):
                 raise TargetError(f"{self.path}: another run has just begun to write it; run this one again")
+            self.mark = resume.mark_of(signed)
             return False
 
-    def journal(self, digest: str, *, flush: bool, writer: str = "") -> BucketJournal:
+    def journal(self, mark: str, *, flush: bool, writer: str = "") -> BucketJournal:
         """Return the journal of a conversion; what it says is always flushed."""
         del flush, writer
-        return BucketJournal(self.storage, digest)
+        return BucketJournal(self.storage, mark)
 
-    def make_ready(self, digest: str, *, sweep: bool) -> None:
+    def make_ready(self, *, sweep: bool) -> None:
         """Refuse to finish what another run has thrown away meanwhile.
 
         Raises
@@ -130,7 +134,7 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         """
         del sweep  # objects are there whole, or not at all
         with self._reaching():
-            if (self._record() or {}).get("digest") != digest:
+            if resume.mark_of(self._record() or {}) != self.mark:
                 raise TargetError(
                     f"{self.path}: another run has begun to write it anew (--restart); this one gives up"
                 )

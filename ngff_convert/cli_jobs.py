@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,11 @@ from ngff_convert.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ngff_convert.array_job import Status
+    from ngff_convert.array_job import Job, Status
+    from ngff_convert.options import Options
+
+MAX_PARTS = 1_000_000
+"""As many as the largest schedulers take; a list of more would be of no use to anybody."""
 
 _JOB = cloup.argument("job_file", metavar="JOB", type=Path, help="What `ngff-convert plan` wrote.")
 _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -41,7 +46,12 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 @cloup.option_group(
     "Parts",
     cloup.option(
-        "-n", "--parts", type=click.IntRange(min=1), metavar="N", required=True, help="How many there are."
+        "-n",
+        "--parts",
+        type=click.IntRange(1, MAX_PARTS),
+        metavar="N",
+        required=True,
+        help="How many there are.",
     ),
     cloup.option(
         "-o", "--output", "job_file", type=Path, metavar="JOB", required=True, help="The job file to write."
@@ -57,13 +67,14 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 def plan_command(
     source: str, target: str, parts: int, job_file: Path, log_format: str, quiet: bool, **words: object
 ) -> None:
-    """Plan a conversion in N parts, which `ngff-convert run` does on any machine.
+    """Plan a conversion in N parts, for `run`.
 
     --workers and --memory are those of the machines that will run parts.
     """
     from ngff_convert import array_job
 
     options = options_from(words)
+    array_job.check_name(job_file)
     with outcome(source, target, log_format, None, quiet=quiet, verbose=False) as observe:
         job = array_job.plan(source, target, parts, options, observe)
         array_job.save(job, job_file)
@@ -87,7 +98,7 @@ def plan_command(
 @RESOURCES
 @cloup.option_group("Display", LOG_FORMAT, _QUIET)
 def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, **words: object) -> None:
-    """Do one part of a job: in any order, on any machine, any number of times.
+    """Do one part of a job, on any machine, any number of times.
 
     What of it is done already is not done again.
     """
@@ -97,7 +108,7 @@ def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, 
     part = array_job.part_of_this_process(os.environ) if part is None else part
     if part is None:
         raise OptionError(f"--part: is not given, and none of {', '.join(array_job.PART_VARIABLES)} tells it")
-    job = array_job.load(job_file)
+    job = _reached(array_job.load(job_file), options)
     machine.tune_process()
     with outcome(job.source, job.target, log_format, None, quiet=quiet, verbose=False) as observe:
         done = array_job.run(job, part, resume.wanted(options, machine.resources()), observe)
@@ -105,12 +116,19 @@ def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, 
         print_lines([f"part {part} of {job.parts} is done: {counted(done, 'region')} now"])
 
 
+def _reached(job: Job, options: Options) -> Job:
+    """Return a job whose input and output are reached as this command says, if it says it."""
+    if not options.storage_options:
+        return job
+    return replace(job, options=replace(job.options, storage_options=options.storage_options))
+
+
 @cloup.command("status")
 @_JOB
 @cloup.option("--missing", is_flag=True, help="Print only the parts to be run, such as 3,17-20.")
 @cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status_command(job_file: Path, missing: bool, as_json: bool) -> None:
-    """Show which parts of a job are done, and which have to be run."""
+    """Show which parts of a job are done."""
     from ngff_convert import array_job
 
     if missing and as_json:
@@ -155,14 +173,15 @@ def _table(status: Status) -> Iterator[str]:
 def finish_command(
     job_file: Path, log_format: str, report_file: str | None, quiet: bool, verbose: bool, **words: object
 ) -> None:
-    """Do what is left of a job when all parts are done: small levels, metadata, checks, and OUT its name.
+    """Make the store of a job whose parts are done.
 
+    What is left are small levels, metadata, checks, and the name.
     Refused while parts are missing, which are named; the exit code is then 5.
     """
     from ngff_convert import array_job, machine
 
     options = options_from(words)
-    job = array_job.load(job_file)
+    job = _reached(array_job.load(job_file), options)
     machine.tune_process()
     with outcome(job.source, job.target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
         not_whole(job.source, job.target, array_job.finish(job, options, observe))

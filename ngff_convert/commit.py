@@ -59,11 +59,14 @@ class Target(AbstractContextManager["Target"]):
         Whether a store that has that name is replaced.
     restart
         Whether a partial store of an earlier run is thrown away.
+    mark
+        From `begin` on: what lines of the journal are marked with.
     """
 
     path: Path
     overwrite: bool = False
     restart: bool = False
+    mark: str = field(default="", init=False, compare=False)
     _file: TextIO | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -72,19 +75,19 @@ class Target(AbstractContextManager["Target"]):
         name = f"{self.path.name}.partial"
         if len(os.fsencode(name)) <= LONGEST_NAME:
             return self.path.with_name(name)
-        return self.path.with_name(f"{self.path.name[:40]}-{self._mark}.partial")
+        return self.path.with_name(f"{self.path.name[:40]}-{self._short}.partial")
 
     @property
     def storage(self) -> Folder:
         """The partial store, as what is stored in it is addressed."""
         return Folder.of(str(self.partial))
 
-    def journal(self, digest: str, *, flush: bool, writer: str = "") -> Journal:
+    def journal(self, mark: str, *, flush: bool, writer: str = "") -> Journal:
         """Return the journal of a conversion, of one writer or of all."""
-        return Journal(str(self.partial), digest, flush, writer)
+        return Journal(str(self.partial), mark, flush, writer)
 
     @property
-    def _mark(self) -> str:
+    def _short(self) -> str:
         return sha256(os.fsencode(self.path.name)).hexdigest()[:16]
 
     def check(self, source: str) -> None:
@@ -163,13 +166,15 @@ class Target(AbstractContextManager["Target"]):
             taken_up = left.get("digest") == begun["digest"] and not self.restart
             if not taken_up:
                 self._discard(left, begun)
+                left = resume.signed(begun)
                 file.seek(0)
                 file.truncate()
-                json.dump(begun, file, indent=1)
+                json.dump(left, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())  # without it, nothing can be gone on with
                 flush_folder(self.partial)
                 flush_folder(self.path.parent)
+            self.mark = resume.mark_of(left)
         except OSError as error:
             self.close()
             if isinstance(error, ConversionError):
@@ -179,13 +184,11 @@ class Target(AbstractContextManager["Target"]):
             self.close()
         return taken_up
 
-    def make_ready(self, digest: str, *, sweep: bool) -> None:
+    def make_ready(self, *, sweep: bool) -> None:
         """Remove what processes that were killed had not finished writing.
 
         Parameters
         ----------
-        digest
-            Of the conversion; the lock keeps others out.
         sweep
             Whether there may have been such processes.
 
@@ -194,7 +197,6 @@ class Target(AbstractContextManager["Target"]):
         WriteError
             It cannot be removed.
         """
-        del digest
         if not sweep:
             return
         try:
@@ -264,14 +266,14 @@ class Target(AbstractContextManager["Target"]):
         The same for every run into this output, so that one that goes on where another was killed finds it;
         short enough wherever the partial store's name is.
         """
-        return self.path.with_name(f".{self.path.name[:40]}.replaced-{self._mark}")
+        return self.path.with_name(f".{self.path.name[:40]}.replaced-{self._short}")
 
     def _take_over(self) -> None:
         """Do what a run that was killed at its end had still to do, unless one is just there."""
         with suppress(OSError):
-            if (self.path / PLAN_FILE).is_file() and _is_free(self.path / PLAN_FILE):
+            if (self.path / PLAN_FILE).is_file() and is_free(self.path / PLAN_FILE):
                 self.tidy()
-            if os.path.lexists(self._old) and _is_free(self.partial / PLAN_FILE):
+            if os.path.lexists(self._old) and is_free(self.partial / PLAN_FILE):
                 self._put_back(self._old)
 
     def _put_back(self, old: Path) -> str:
@@ -439,7 +441,7 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _is_free(path: Path) -> bool:
+def is_free(path: Path) -> bool:
     """Return whether no run holds the lock on a plan file, which need not be there."""
     try:
         with path.open("rb") as file:

@@ -212,7 +212,7 @@ def carry_out(
                 place.abandon()
                 raise
             _verify(place, path, work.decided, len(opened.images), options, story)
-        place.make_ready(work.journal.digest, sweep=work.again or engine.repeats)
+        place.make_ready(sweep=work.again or engine.repeats)
         _write_metadata(place.storage, work.decided, windows, options, story)
         report = story.report(place, work.decided, tuple(opened.missing))
         place.commit()
@@ -311,8 +311,8 @@ def begin(
     planned = decide(opened, replace(options, **asdict(first)), name_of(source))
     _tell(story, source, opened, planned, options)
     begun = resume.begun(files, tuple(opened.missing), options, first, planned, parts)
-    journal = place.journal(begun["digest"], flush=parts > 0 or options.fsync == "region")
     again = place.begin(begun)
+    journal = place.journal(place.mark, flush=parts > 0 or options.fsync == "region")
     journal.create()
     if again:
         story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))

@@ -3,9 +3,9 @@
 A line is written only after the region's pixels are; what nobody finished writing, such as the last line of
 a process that was killed, is no line. Each writer has a file of its own, so that any number of them, on any
 number of machines, write without a lock: file systems that are shared over a network do not append in one
-step. A line is a JSON object: `plan` (the digest of what is written), the fields of a `RegionDone`, and
-`flushed`: whether its pixels were on the disk before. Where they were not, a later run can tell by the
-checksum `crc32` whether they are there.
+step. A line is a JSON object: `plan` (the mark of the record in the partial store), the fields of a
+`RegionDone`, and `flushed`: whether its pixels were on the disk before. Where they were not, a later run can
+tell by the checksum `crc32` whether they are there.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Journal:
     ----------
     folder
         The partial store.
-    digest
-        Names what is written; lines of anything else are not believed.
+    mark
+        Names what is written, and which beginning it was; lines of anything else are not believed.
     flush
         Whether pixels are on the disk before `record` is called, and the line is when it returns.
     writer
@@ -49,7 +49,7 @@ class Journal:
     """
 
     folder: str
-    digest: str
+    mark: str
     flush: bool
     writer: str = ""
 
@@ -82,7 +82,7 @@ class Journal:
             It cannot be written; then the region counts as unfinished.
         """
         path = self.path / f"{self.writer}{_writer(os.getpid())}"
-        line = line_of(done, self.digest, flushed=self.flush)
+        line = line_of(done, self.mark, flushed=self.flush)
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
@@ -115,7 +115,7 @@ class Journal:
             for path in sorted(self.path.glob(f"{self.writer}*.jsonl")):
                 with path.open("rb") as lines:
                     for line in lines:
-                        entry = entry_of(line, self.digest)
+                        entry = entry_of(line, self.mark)
                         if entry is not None:
                             yield entry
         except OSError as error:
@@ -126,8 +126,8 @@ class Noted(Protocol):
     """A journal, wherever it is kept."""
 
     @property
-    def digest(self) -> str:
-        """Names what is written."""
+    def mark(self) -> str:
+        """Names what is written, and which beginning it was."""
 
     @property
     def flush(self) -> bool:
@@ -166,16 +166,16 @@ def _writer(process: int) -> str:
     return f"{socket.gethostname()}-{process}-{secrets.token_hex(4)}.jsonl"
 
 
-def line_of(done: RegionDone, digest: str, *, flushed: bool) -> str:
+def line_of(done: RegionDone, mark: str, *, flushed: bool) -> str:
     """Return the line of a region, which `entry_of` reads again."""
-    return json.dumps({"plan": digest, "flushed": flushed, **asdict(done)})
+    return json.dumps({"plan": mark, "flushed": flushed, **asdict(done)})
 
 
-def entry_of(line: bytes, digest: str) -> tuple[RegionDone, bool] | None:
+def entry_of(line: bytes, mark: str) -> tuple[RegionDone, bool] | None:
     """Return what a line says; None if it says nothing of this plan, or was not finished."""
     try:
         record: dict[str, Any] = json.loads(line)
-        if record.pop("plan") != digest:
+        if record.pop("plan") != mark:
             return None
         flushed = record.pop("flushed") is True
         levels, filled = tuple(record.pop("levels")), tuple(record.pop("filled"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from ngff_convert.write_plan import Decided, WritePlan
 
 Begun: TypeAlias = dict[str, Any]
-"""JSON-ready: `version`, `source`, `options`, `resources`, `images`, and the `digest` of what is written."""
+"""JSON-ready: `version`, `source`, `options`, `resources`, `images`, and the `digest` of what is written; in
+a partial store also `mark`, which no other has."""
 
 END_BYTES = 4096
 """So much of a file's beginning, and of its end, goes into its hash."""
@@ -166,6 +168,16 @@ def begun(
         "images": [_described(item) for item in decided],
     }
     return {"digest": _digest(record, decided), **record}
+
+
+def signed(begun: Begun) -> Begun:
+    """Return a record with a mark of its own, so that nothing that is begun anew is taken for it."""
+    return {**begun, "mark": secrets.token_hex(8)}
+
+
+def mark_of(record: Mapping[str, Any]) -> str:
+    """Return what lines of the journal are marked with: what is written, and which beginning it was."""
+    return f"{record.get('digest')}-{record.get('mark')}"
 
 
 def _described(item: Decided) -> dict[str, Any]:

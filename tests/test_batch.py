@@ -27,7 +27,7 @@ from ngff_convert.batch import WORST_FIRST, Job, pairs, worst
 from ngff_convert.batch_record import RECORDS, finished
 from ngff_convert.cli import commands, main
 from ngff_convert.commit import PLAN_FILE, Target
-from ngff_convert.errors import ConversionError, OptionError, TargetError
+from ngff_convert.errors import ConversionError, OptionError, TargetError, UnsupportedInput
 from ngff_convert.events import Finished, RegionDone, ignore
 from ngff_convert.journal import JOURNAL_FOLDER, anything_finished
 from ngff_convert.options import Options
@@ -149,9 +149,11 @@ def test_what_is_in_stores_is_no_input(here: Path) -> None:
 
 
 def test_a_pattern_of_one_image_and_an_address_are_left_as_they_are() -> None:
-    for word in ("s{t}.tif", "https://host/x/*.ims", "s3://bucket/a.ims"):
+    for word in ("s{t}.tif", "https://host/x/a.ims", "s3://bucket/a.ims"):
         ((source, _),) = pairs([word], "out")
         assert source == word
+    with pytest.raises(UnsupportedInput, match="a pattern of names on a server"):
+        pairs(["https://host/x/*.ims"], "out")
 
 
 @pytest.mark.parametrize(

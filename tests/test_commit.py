@@ -311,7 +311,7 @@ def test_what_a_killed_run_had_not_finished_writing_is_removed(tmp_path: Path) -
             (chunks / name).write_text("pixels")
     with Target(tmp_path / "out") as target:
         assert target.begin(begun("one"))
-        target.make_ready("one", sweep=True)
+        target.make_ready(sweep=True)
         assert names(chunks) == ["0", "0_0123456789abcdef.__lock.txt"]
 
 
