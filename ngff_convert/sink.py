@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "bitshuffle")}
 
 
+SHARED_AXES = 3
+"""Chunks of more axes are copied before they are encoded, see `_can_be_shared`."""
+
 MAX_METADATA_BYTES = 2**20
 """Of an array's metadata file, which has a few hundred."""
 
@@ -132,7 +135,9 @@ class Sink:
                 if any(beyond):
                     pixels = np.pad(pixels, [(0, more) for more in beyond])
             stored = tuple(slice(a, a + n) for a, n in zip(start, pixels.shape, strict=True))
-            future = array[stored].write(pixels, can_reference_source_data_indefinitely=True)
+            future = array[stored].write(
+                pixels, can_reference_source_data_indefinitely=_can_be_shared(array.chunk_layout)
+            )
         except (ValueError, OSError) as error:
             raise _write_error(where, error) from error
         return PendingWrite(future, where)
@@ -186,6 +191,15 @@ def _remove_unfinished(storage: Writable, path: str) -> None:
             json.loads(storage.read(path, MAX_METADATA_BYTES))
         except ValueError:
             storage.remove(path)
+
+
+def _can_be_shared(layout: Any) -> bool:  # noqa: ANN401 - tensorstore has no types
+    """Return whether chunks may be encoded from the block itself, instead of from a copy of their own.
+
+    tensorstore (0.1.86 at least) takes a chunk for one of nothing but zeros, and leaves it out, where it is a
+    part of a block along more than three axes.
+    """
+    return sum(size > 1 for size in layout.read_chunk.shape) <= SHARED_AXES
 
 
 def _write_error(where: str, error: Exception) -> WriteError:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorstore as ts
 import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from images import NoPixels, image
 from stores import tree
 
@@ -236,3 +238,41 @@ def test_what_is_written_afresh_is_the_same_whatever_was_there(
         again.write(0, whole, pixels, afresh=True).finish()
         np.testing.assert_array_equal(again.read(0, whole), pixels)
     assert tree(tmp_path / "again") == stored
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.tuples(
+        *[st.tuples(st.integers(1, 3), st.integers(1, 4))] * 2, *[st.tuples(*[st.integers(1, 24)] * 2)] * 3
+    ),
+    version=st.sampled_from(["0.4", "0.5"]),
+    shards=st.booleans(),
+    afresh=st.booleans(),
+)
+def test_chunks_along_any_axes_keep_every_voxel(
+    tmp_path_factory: pytest.TempPathFactory,
+    sizes: tuple[tuple[int, int], ...],
+    version: str,
+    shards: bool,
+    afresh: bool,
+) -> None:
+    shape, chunks = tuple(n for n, _ in sizes), tuple(c for _, c in sizes)
+    sharded: Any = tuple(2 * c for c in chunks) if shards and version == "0.5" else "none"
+    decided = decide(shape=shape, ngff_version=version, chunks=chunks, shards=sharded, output_axes="tczyx")
+    pixels = coded_pixels(shape) | 1  # no chunk is of nothing but zeros
+    with sink_for(tmp_path_factory.mktemp("store"), decided) as sink:
+        sink.write(0, Box((0,) * 5, shape), pixels, afresh=afresh).finish()
+        np.testing.assert_array_equal(sink.read(0, Box((0,) * 5, shape)), pixels)
+
+
+@pytest.mark.parametrize("chunks", [(2, 1, 8, 64, 64), (1, 2, 8, 64, 64), (2, 2, 4, 32, 32)])
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_chunks_of_several_channels_or_times_keep_every_voxel(
+    tmp_path: Path, version: str, chunks: tuple[int, ...]
+) -> None:
+    shape = (2, 2, 16, 128, 128)
+    decided = decide(shape=shape, ngff_version=version, chunks=chunks, output_axes="tczyx")
+    pixels = coded_pixels(shape) | 1
+    with sink_for(tmp_path, decided) as sink:
+        sink.write(0, Box((0,) * 5, shape), pixels).finish()
+        np.testing.assert_array_equal(sink.read(0, Box((0,) * 5, shape)), pixels)
