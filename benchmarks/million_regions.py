@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ngff_convert import Options, array_job, engine, machine, plan
+from ngff_convert import Options, array_job, engine, job_file, machine, plan
 from ngff_convert.events import RegionDone, ignore
 from ngff_convert.journal import JOURNAL_FOLDER, line_of
 
@@ -46,13 +46,13 @@ def planned(folder: Path) -> Path:
     plan.REGION_BYTES = plan.SMALLEST_GROWN_BYTES = SIDE * SIDE * 2
     options = Options(chunks=(1, SIDE, SIDE), levels=1, reader="tiff", shards="none")
     job = array_job.plan(folder / "in.tif", folder / "out.ome.zarr", PARTS, options, ignore)
-    array_job.save(job, folder / "job.json")
+    job_file.save(job, folder / "job.json")
     return folder / "job.json"
 
 
 def journalled(folder: Path) -> None:
     """Write the lines of the regions that are done, each as `Journal.record` does; not measured."""
-    job = array_job.load(folder / "job.json")
+    job = job_file.load(folder / "job.json")
     total = sum(array_job.status(job).regions)
     for part in range(0, int(PARTS * DONE)):
         name = folder / "out.ome.zarr.partial" / JOURNAL_FOLDER / f"part-{part + 1}.node-{part}.jsonl"
@@ -86,7 +86,7 @@ def step(name: str, folder: Path, regions: int) -> dict[str, Any]:
     if name == "plan":
         planned(folder)
     elif name == "status":
-        status = array_job.status(array_job.load(folder / "job.json"))
+        status = array_job.status(job_file.load(folder / "job.json"))
         facts = {"regions": sum(status.regions), "done": sum(status.done), "undone_parts": len(status.undone)}
     else:
         facts = {"regions": given_out(regions, name)}

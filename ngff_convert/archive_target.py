@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ngff_convert import file_system
 from ngff_convert.archive import check_free, packed
-from ngff_convert.commit import PLAN_FILE, Target, is_free
+from ngff_convert.commit import PLAN_FILE, Target
 from ngff_convert.errors import WriteError
 from ngff_convert.journal import UNFINISHED, flush_folder
 
@@ -64,7 +65,7 @@ class ArchiveTarget(Target):
     def _take_over(self) -> None:
         """Remove the folder of a run that was killed when the archive had its name; not of one that works."""
         with suppress(OSError, ValueError):  # no such folder, or nobody finished writing that file
-            if self._needs_no_more() and is_free(self.partial / PLAN_FILE):
+            if self._needs_no_more() and file_system.is_free(self.partial / PLAN_FILE):
                 self.abandon()
 
     def _needs_no_more(self) -> bool:

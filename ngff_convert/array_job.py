@@ -10,10 +10,9 @@ Regions of parts are always flushed before they are journalled: only then do oth
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,26 +20,24 @@ from typing import TYPE_CHECKING, Any
 from ngff_convert import machine, passes, resume, store
 from ngff_convert.convert import begin, carry_out, decide, elsewhere, name_of, open_with, opened_for
 from ngff_convert.engine import Threads
-from ngff_convert.errors import OptionError, ReadError, TargetError, WriteError
+from ngff_convert.errors import OptionError, ReadError, TargetError
 from ngff_convert.events import ImageStarted, Note
-from ngff_convert.options import PLACE, Options
+from ngff_convert.job_file import Job
+from ngff_convert.options import PLACE
 from ngff_convert.readers.contract import addressed
 from ngff_convert.story import Story
 from ngff_convert.targets import target_of
-from ngff_convert.version import __version__
-from ngff_convert.write_plan import Codec, WritePlan
+from ngff_convert.write_plan import WritePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ngff_convert.events import Observer
+    from ngff_convert.events import Observer, RegionDone
     from ngff_convert.journal import Noted
+    from ngff_convert.options import Options
     from ngff_convert.plan import Resources
-    from ngff_convert.targets import Place
+    from ngff_convert.region import PassTask
     from ngff_convert.write_plan import Decided, Report
-
-JOB_VERSION = 1
-"""Of the job file: fields may be added to it, none removed or changed."""
 
 PART_VARIABLES = (
     "SLURM_ARRAY_TASK_ID",
@@ -50,38 +47,6 @@ PART_VARIABLES = (
     "SGE_TASK_ID",
 )
 """Where Slurm, PBS Pro, Torque, LSF and Grid Engine say which part of an array a process is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A conversion in parts.
-
-    Attributes
-    ----------
-    source, target
-        Input and output, absolute.
-    parts
-        How many there are; they are numbered from 1, as all schedulers can.
-    mark
-        Names what is written, and which beginning it was.
-    options
-        Of the conversion.
-    """
-
-    source: str
-    target: str
-    parts: int
-    mark: str
-    options: Options
-
-    @property
-    def place(self) -> Place:
-        """Where the output goes."""
-        return target_of(self.target, self.options)
-
-    def journal(self, writer: str = "") -> Noted:
-        """Return the journal, of one writer or of all."""
-        return self.place.journal(self.mark, flush=True, writer=writer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +208,7 @@ def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Noted, s
     count = 0
     for number, at, regions in _of_part(job.parts, part, [item.plan for item in decided]):
         item = decided[number]
-        with store.sink(job.place.storage, item, flush=True) as sink:
+        with store.sink(job.place.storage, item, flush=True, mark=job.mark) as sink:
             task = passes.tasks(number, item, sink, fills=job.options.on_error == "fill", again=True)[at]
             (kept,) = passes.kept([task], entries, item.plan.workers)
             missing = passes.missing(task, kept.regions, regions)
@@ -259,9 +224,26 @@ def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Noted, s
                     total - task.read_bytes(missing),
                 )
             )
-            passes.run(task, missing, item.plan.workers, engine, journal, story)
+            passes.run(_while_current(job, task), missing, item.plan.workers, engine, journal, story)
             count += len(missing)
     return count
+
+
+def _while_current(job: Job, task: PassTask) -> Callable[[int], RegionDone]:
+    """Return a task that fails, and is not noted, where the job was finished or planned anew meanwhile."""
+    place = job.place
+
+    def checked(region: int) -> RegionDone:
+        done = task(region)
+        if not place.is_current(job.mark):
+            place.forget()
+            raise TargetError(
+                f"{place.partial}: was finished or planned anew while this part ran; if it was planned anew, "
+                "plan it again with --restart, as this part may have written into it"
+            )
+        return done
+
+    return checked
 
 
 def status(job: Job) -> Status:
@@ -346,81 +328,6 @@ def _of_part(parts: int, part: int, plans: Sequence[WritePlan]) -> Iterator[tupl
         if own:
             yield number, at, own
         before += n
-
-
-# -- the job file ------------------------------------------------------------------------------------------
-
-
-def check_name(path: Path) -> None:
-    """Refuse the name of a job file that is to be written, where it would replace anything but a job.
-
-    Raises
-    ------
-    TargetError
-        There is something of that name which is no job, or that of another version.
-    """
-    if os.path.lexists(path):
-        try:
-            load(path)
-        except (OptionError, ReadError) as error:
-            raise TargetError(f"{path}: exists and is no job of this version; use another name") from error
-
-
-def save(job: Job, path: Path) -> None:
-    """Write a job file.
-
-    Raises
-    ------
-    TargetError
-        There is something of that name which is no job.
-    WriteError
-        It cannot be written.
-    """
-    check_name(path)
-    options = {**asdict(job.options), "restart": False}
-    record = {"job": JOB_VERSION, "version": __version__, **asdict(job), "options": options}
-    half = path.with_name(f".{path.name[:40]}.{os.getpid()}")
-    try:
-        half.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        half.replace(path)
-    except OSError as error:
-        raise WriteError(
-            f"{path}: cannot be written: {error.strerror}; choose another place for it"
-        ) from error
-
-
-def load(path: Path) -> Job:
-    """Read a job file.
-
-    Raises
-    ------
-    ReadError
-        It cannot be read.
-    OptionError
-        It is no job file, or one of another version.
-    """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}; is it the job file?") from error
-    try:
-        record = json.loads(text)
-        version, planner = record["job"], record["version"]
-        if version == JOB_VERSION:
-            chosen = {field.name: record["options"][field.name] for field in fields(Options)}
-            options = Options(**{**chosen, "codec": Codec(**chosen["codec"])})
-            job = Job(**{**{f.name: record[f.name] for f in fields(Job)}, "options": options})
-            _check_fields(job)
-            return job
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise OptionError(f"{path}: is no job file; `ngff-convert plan` makes them") from error
-    raise OptionError(f"{path}: is a job of ngff-convert {planner}; plan it again with {__version__}")
-
-
-def _check_fields(job: Job) -> None:
-    texts = (job.source, job.target, job.mark)
-    if type(job.parts) is not int or job.parts < 1 or not all(isinstance(text, str) for text in texts):
-        raise ValueError("a field has a value of another kind")
 
 
 def part_of_this_process(environment: Mapping[str, str]) -> int | None:

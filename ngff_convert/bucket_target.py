@@ -75,7 +75,9 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
             raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
         with self._reaching():
             if self._record() is not None:
-                return
+                if not self._is_whole():
+                    return
+                self.tidy()  # a run that was killed at its end had only this to do
             if any(self.storage.has(file) for file in HIERARCHY_FILES):
                 if not self.overwrite:
                     raise TargetError(
@@ -90,7 +92,7 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         """Return what an earlier run was begun with, or one that still runs: there are no locks; or None."""
         with self._reaching():
             record = None if self.restart else self._record()
-            return record
+            return None if record is None or "clearing" in record else record
 
     def begin(self, begun: resume.Begun) -> bool:
         """Begin anew, or take up what was begun with an equal digest; return which.
@@ -104,7 +106,7 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         """
         with self._reaching():
             record = self._record()
-            if record is not None and not self.restart:
+            if record is not None and not self.restart and "clearing" not in record:
                 if record.get("digest") == begun["digest"]:
                     self.mark = resume.mark_of(record)
                     return True
@@ -112,10 +114,15 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
                     f"{self.path}: is the work of another conversion: "
                     f"{resume.differences(record, begun)}; use --restart to throw it away"
                 )
-            self._remove_all()
             signed = resume.signed(begun)
-            if not self.storage.claim(PLAN_FILE, json.dumps(signed, indent=1).encode()):
+            # Until all that was there is gone, the record says so, for whoever comes after a kill.
+            clearing = json.dumps({**signed, "clearing": True}).encode()
+            if record is not None:
+                self.storage.write(PLAN_FILE, clearing)
+            elif not self.storage.claim(PLAN_FILE, clearing):
                 raise TargetError(f"{self.path}: another run has just begun to write it; run this one again")
+            self._clear()
+            self.storage.write(PLAN_FILE, json.dumps(signed, indent=1).encode())
             self.mark = resume.mark_of(signed)
             return False
 
@@ -123,6 +130,14 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         """Return the journal of a conversion; what it says is always flushed."""
         del flush, writer
         return BucketJournal(self.storage, mark)
+
+    def is_current(self, mark: str) -> bool:
+        """Return whether the store is still that of a mark, not finished or begun anew meanwhile."""
+        with self._reaching():
+            return resume.mark_of(self._record() or {}) == mark
+
+    def forget(self) -> None:
+        """Do nothing: what another run writes is not known from what this one wrote."""
 
     def make_ready(self, *, sweep: bool) -> None:
         """Refuse to finish what another run has thrown away meanwhile.
@@ -133,11 +148,10 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
             It has.
         """
         del sweep  # objects are there whole, or not at all
-        with self._reaching():
-            if resume.mark_of(self._record() or {}) != self.mark:
-                raise TargetError(
-                    f"{self.path}: another run has begun to write it anew (--restart); this one gives up"
-                )
+        if not self.is_current(self.mark):
+            raise TargetError(
+                f"{self.path}: another run has begun to write it anew (--restart); this one gives up"
+            )
 
     def commit(self) -> None:
         """Do nothing: the root's metadata were written, and that was it."""
@@ -151,13 +165,18 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
     def abandon(self) -> None:
         """Remove what no run can finish."""
         with self._reaching():
-            self._remove_all()
+            self._clear()
+            self.storage.remove(PLAN_FILE)
 
-    def _remove_all(self) -> None:
-        """Remove everything, first that by which it is known as a store."""
+    def _clear(self) -> None:
+        """Remove everything but the record, first that by which it is known as a store."""
         for file in HIERARCHY_FILES:
             self.storage.remove(file)
-        self.storage.remove("")
+        self.storage.clear(but=PLAN_FILE)
+
+    def _is_whole(self) -> bool:
+        """Return whether the last file of a store is there, that of its root's attributes."""
+        return self.storage.has("zarr.json") or self.storage.has(".zattrs")
 
     def _record(self) -> dict[str, Any] | None:
         """Return the record that is there; None if there is none."""

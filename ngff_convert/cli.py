@@ -31,7 +31,7 @@ from ngff_convert.cli_options import (
     STORE,
     options_from,
 )
-from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes
+from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes, told
 from ngff_convert.describe import one_line
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.signals import Stopped, stopped_by_signals
@@ -165,7 +165,7 @@ def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str,
         raise click.UsageError("Missing argument 'OUT'.")
     if target is None:
         return str(options.files_from), source
-    return source, target
+    return told(source, options), target
 
 
 def _show_plan(source: str, options: Options, as_json: bool) -> None:
@@ -197,6 +197,7 @@ def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
     source = source or options.files_from
     if source is None:
         raise click.UsageError("Missing argument 'IN'.")
+    source = told(source, options)
     with open_with(source, options) as opened:
         refused: ConversionError | None = None
         plans: list[WritePlan | None] = [None] * len(opened.images)

@@ -31,7 +31,7 @@ from ngff_convert.cli_options import (
     STORE,
     options_from,
 )
-from ngff_convert.cli_output import print_lines, some
+from ngff_convert.cli_output import print_lines, some, told
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.events import ImageStarted, Note, ignore
 from ngff_convert.json_log import JsonLines
@@ -136,7 +136,7 @@ def _from_patterns(words: tuple[str, ...], given: dict[str, object]) -> list[Job
         raise click.UsageError("--files-from names the files of one image: use it in a --table")
     *inputs, folder = words
     _check_folder(folder)
-    return [Job(source, target, options) for source, target in pairs(inputs, folder)]
+    return [Job(told(source, options), target, options) for source, target in pairs(inputs, folder)]
 
 
 def _check_folder(folder: str) -> None:
@@ -219,10 +219,10 @@ def _job(
     if not source:
         raise OptionError("has no input: the column in (or source) is empty")
     if target:
-        return Job(source, _below(folder if folder is not None else place, target), options)
+        return Job(told(source, options), _below(folder if folder is not None else place, target), options)
     if folder is None:
         raise OptionError("has no output: fill the column out (or target), or give OUTDIR")
-    return Job(source, output(folder, "", source), options)
+    return Job(told(source, options), output(folder, "", source), options)
 
 
 def _below(folder: str, path: str) -> str:

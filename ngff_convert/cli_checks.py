@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import cloup
 
 from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, STORAGE_OPTIONS, options_from
-from ngff_convert.cli_output import print_json, print_lines, reported, some
+from ngff_convert.cli_output import print_json, print_lines, reported, some, told
 from ngff_convert.describe import counted
 from ngff_convert.errors import ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
@@ -58,6 +58,7 @@ def verify_command(
     from ngff_convert.verify import verify
 
     options = options_from(words)
+    source = told(source, options)
     tune_process()
     with reported(report_file, source, store) as (facts, _):
         verification = verify(source, store, options, share)

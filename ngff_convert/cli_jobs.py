@@ -30,7 +30,8 @@ from ngff_convert.errors import OptionError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ngff_convert.array_job import Job, Status
+    from ngff_convert.array_job import Status
+    from ngff_convert.job_file import Job
     from ngff_convert.options import Options
 
 MAX_PARTS = 1_000_000
@@ -72,12 +73,13 @@ def plan_command(
     --workers and --memory are those of the machines that will run parts.
     """
     from ngff_convert import array_job
+    from ngff_convert.job_file import check_name, save
 
     options = options_from(words)
-    array_job.check_name(job_file)
+    check_name(job_file)
     with outcome(source, target, log_format, None, quiet=quiet, verbose=False) as observe:
         job = array_job.plan(source, target, parts, options, observe)
-        array_job.save(job, job_file)
+        save(job, job_file)
     if not quiet:
         print_lines(
             [f"{job_file}: {counted(parts, 'part')}, numbered from 1; the work is in {job.place.partial}"]
@@ -103,12 +105,16 @@ def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, 
     What of it is done already is not done again.
     """
     from ngff_convert import array_job, machine, resume
+    from ngff_convert.job_file import load
 
     options = options_from(words)
     part = array_job.part_of_this_process(os.environ) if part is None else part
     if part is None:
-        raise OptionError(f"--part: is not given, and none of {', '.join(array_job.PART_VARIABLES)} tells it")
-    job = _reached(array_job.load(job_file), options)
+        raise OptionError(
+            f"--part: is not given, and none of {', '.join(array_job.PART_VARIABLES)} says "
+            "one; parts are numbered from 1"
+        )
+    job = _reached(load(job_file), options)
     machine.tune_process()
     with outcome(job.source, job.target, log_format, None, quiet=quiet, verbose=False) as observe:
         done = array_job.run(job, part, resume.wanted(options, machine.resources()), observe)
@@ -130,10 +136,11 @@ def _reached(job: Job, options: Options) -> Job:
 def status_command(job_file: Path, missing: bool, as_json: bool) -> None:
     """Show which parts of a job are done."""
     from ngff_convert import array_job
+    from ngff_convert.job_file import load
 
     if missing and as_json:
         raise click.UsageError("--missing and --json exclude each other")
-    job = array_job.load(job_file)
+    job = load(job_file)
     status = array_job.status(job)
     spec = array_job.array_spec(status.undone)
     if missing:
@@ -179,9 +186,10 @@ def finish_command(
     Refused while parts are missing, which are named; the exit code is then 5.
     """
     from ngff_convert import array_job, machine
+    from ngff_convert.job_file import load
 
     options = options_from(words)
-    job = _reached(array_job.load(job_file), options)
+    job = _reached(load(job_file), options)
     machine.tune_process()
     with outcome(job.source, job.target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
         not_whole(job.source, job.target, array_job.finish(job, options, observe))

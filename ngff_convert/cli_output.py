@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from ngff_convert.events import Event, Observer
+    from ngff_convert.options import Options
     from ngff_convert.readers.contract import Source
     from ngff_convert.write_plan import Report
 
@@ -151,6 +152,13 @@ def _observer(
     if log_format == "json":
         return JsonLines(sys.stderr)
     return Bar(verbose=verbose) if sys.stderr.isatty() else Lines(sys.stderr, verbose=verbose)
+
+
+def told(source: str, options: Options) -> str:
+    """Return an input as it may be shown and written: a URL is still one, but its text has no signature."""
+    from ngff_convert.readers.contract import addressed
+
+    return addressed(source, options.storage_options)
 
 
 def write_report(path: str | None, source: str, target: str, facts: dict[str, Any]) -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import threading
 import time
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,7 +110,7 @@ class Cluster:
         def give_out() -> None:
             while len(running) < QUEUED * threads.count and (batch := waiting.next()):
                 future = self.client.submit(
-                    _run_batch, shared, batch, workers, pure=False, retries=ATTEMPTS - 1
+                    _run_batch, shared, batch, workers, __version__, pure=False, retries=ATTEMPTS - 1
                 )
                 running[future] = batch
                 finished.add(future)
@@ -123,10 +125,16 @@ class Cluster:
                 give_out()
                 yield from made
         except ConversionError:
-            distributed.wait(list(running))
+            with suppress(*_LOST):
+                distributed.wait(list(running))
             raise
         finally:
-            self.client.cancel(list(running))
+            with suppress(*_LOST):
+                self.client.cancel(list(running))
+
+
+_LOST = (distributed.CancelledError, OSError, TimeoutError)
+"""What dask raises where nothing can be asked of a cluster any more."""
 
 
 class _Batches:
@@ -173,12 +181,19 @@ class _Threads:
         return self._count
 
 
-def _run_batch(job: Callable[[Item], Done], items: Sequence[Item], at_once: int) -> tuple[list[Done], float]:
+def _run_batch(
+    job: Callable[[Item], Done], items: Sequence[Item], at_once: int, version: str
+) -> tuple[list[Done], float]:
     """Run a job on a worker for items, up to one that fails; return also the seconds that took.
 
     An item that fails is given out again as the first one of a batch, and only there is its error one of the
-    batch, which is then tried again.
+    batch, which is then tried again. A worker of another version of this program does nothing: it may have
+    joined later than the others.
     """
+    if version != __version__:
+        raise OptionError(
+            f"a worker has ngff-convert {__version__}, not {version}: install the same everywhere"
+        )
     with _turn(at_once):
         started = time.perf_counter()
         made: list[Done] = []
@@ -203,9 +218,11 @@ def _result(future: distributed.Future) -> Any:  # noqa: ANN401 - whatever the j
     except distributed.KilledWorker as error:
         raise WriteError(
             f"regions killed {error.allowed_failures + 1} workers that had them, the last one "
-            f"{error.last_worker}: is --job-memory enough? what is finished is kept"
+            f"{getattr(error.last_worker, 'address', '')}: is --job-memory enough? what is finished is kept"
         ) from error
-    except (distributed.CancelledError, distributed.client.FutureCancelledError) as error:
+    except ConversionError:  # of the job: some of them are errors of the system too
+        raise
+    except _LOST as error:
         raise WriteError(
             f"the cluster is gone: {first_line(error)}; run the same command again to go on"
         ) from error
@@ -238,7 +255,9 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
             else:
                 # Not in the working folder, which may be read-only; nothing large is ever put there.
                 scratch = stack.enter_context(TemporaryDirectory(prefix="ngff-convert-"))
-                cluster = stack.enter_context(_new(options, scratch))
+                with _unheard(signal.SIGINT):
+                    started = _new(options, scratch)
+                cluster = stack.enter_context(started)
                 client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise OptionError(
@@ -251,6 +270,20 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
         _check_versions(client)
         client.register_plugin(_Worker())
         yield Cluster(client, _resources(client, options))
+
+
+@contextmanager
+def _unheard(number: signal.Signals) -> Iterator[None]:
+    """Let processes that are started by the block, or by threads of it, not hear a signal.
+
+    Ctrl-C reaches every process of a terminal; this one ends the others in order.
+    """
+    resource_tracker.ensure_running()  # starting it later would end the block
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _new(options: Options, scratch: str) -> Any:  # noqa: ANN401 - dask_jobqueue has no types

@@ -9,26 +9,19 @@ Nothing is ever removed but an OME-Zarr store that is to be replaced, and a part
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import shutil
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ngff_convert import resume
+from ngff_convert import file_system, resume
 from ngff_convert.errors import ConversionError, TargetError, WriteError
 from ngff_convert.journal import JOURNAL_FOLDER, UNFINISHED, Journal, anything_finished, flush_folder
 from ngff_convert.storage import Folder
-
-try:
-    import fcntl
-except ImportError:  # Windows, which would not rename a folder with an open file either
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +60,7 @@ class Target(AbstractContextManager["Target"]):
     overwrite: bool = False
     restart: bool = False
     mark: str = field(default="", init=False, compare=False)
+    _seen: tuple[int, int, int] | None = field(default=None, init=False, repr=False, compare=False)
     _file: TextIO | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -102,7 +96,7 @@ class Target(AbstractContextManager["Target"]):
             Its name is too long.
         """
         name = str(self.path)
-        if not _is_utf8(name) or "\0" in name:
+        if not file_system.is_utf8(name) or "\0" in name:
             raise TargetError(f"{name!r}: is not a name in UTF-8, as OME-Zarr needs; choose another output")
         if self.path.name in ("", ".."):
             raise TargetError(f"{self.path}: the output needs a name")
@@ -111,7 +105,7 @@ class Target(AbstractContextManager["Target"]):
                 f"{self.path}: File name too long: more than {LONGEST_NAME} bytes; choose a shorter one"
             )
         for place in (self.path, self.partial):
-            if _is_or_holds(place, source):
+            if file_system.is_or_holds(place, source):
                 raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
         self._take_over()
         self._check_free()
@@ -128,11 +122,15 @@ class Target(AbstractContextManager["Target"]):
 
     def left(self) -> dict[str, Any] | None:
         """Return what an earlier run was begun with; None if it has finished nothing that could be lost."""
-        with suppress(OSError):  # `begin` looks again, with the lock
+        try:  # `begin` looks again, with the lock
             record = _record((self.partial / PLAN_FILE).read_text(encoding="utf-8", errors="replace"))
-            if not self.restart and self._counts(record):
-                return record
-        return None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise WriteError(
+                f"{self.partial / PLAN_FILE}: cannot be read: {error.strerror}; who began it may have to"
+            ) from error
+        return record if not self.restart and self._counts(record) else None
 
     def _counts(self, record: Mapping[str, Any]) -> bool:
         """Return whether an earlier run would be missed: it has finished a region, or others rely on it."""
@@ -180,9 +178,28 @@ class Target(AbstractContextManager["Target"]):
             if isinstance(error, ConversionError):
                 raise
             raise WriteError(f"{self.partial}: cannot be written: {error.strerror}") from error
-        if fcntl is None:
+        if not file_system.HAS_LOCKS:
             self.close()
         return taken_up
+
+    def is_current(self, mark: str) -> bool:
+        """Return whether the partial store is still that of a mark, not finished or begun anew meanwhile."""
+        with suppress(OSError):
+            status = (self.partial / PLAN_FILE).stat()
+            found = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if found != self._seen:
+                text = (self.partial / PLAN_FILE).read_text(encoding="utf-8", errors="replace")
+                if resume.mark_of(_record(text)) != mark:
+                    return False
+                self._seen = found
+            return True
+        return False
+
+    def forget(self) -> None:
+        """Remove what was written where a partial store is no more; nobody else can have use for it."""
+        if not os.path.lexists(self.partial / PLAN_FILE):
+            with suppress(OSError):
+                file_system.remove(self.partial)
 
     def make_ready(self, *, sweep: bool) -> None:
         """Remove what processes that were killed had not finished writing.
@@ -219,7 +236,7 @@ class Target(AbstractContextManager["Target"]):
         old = self._old
         try:
             self._check_free()
-            _flush_file_system(self.partial)
+            file_system.flush_file_system(self.partial)
             if os.path.lexists(self.path):
                 self._make_way(old)
             self.partial.rename(self.path)
@@ -250,7 +267,7 @@ class Target(AbstractContextManager["Target"]):
         """
         try:
             for leftover in (self._old, self.path / JOURNAL_FOLDER, self.path / PLAN_FILE):
-                _remove(leftover)
+                file_system.remove(leftover)
         except OSError as error:
             raise WriteError(
                 f"{error.filename}: cannot be removed: {error.strerror}; "
@@ -271,9 +288,9 @@ class Target(AbstractContextManager["Target"]):
     def _take_over(self) -> None:
         """Do what a run that was killed at its end had still to do, unless one is just there."""
         with suppress(OSError):
-            if (self.path / PLAN_FILE).is_file() and is_free(self.path / PLAN_FILE):
+            if (self.path / PLAN_FILE).is_file() and file_system.is_free(self.path / PLAN_FILE):
                 self.tidy()
-            if os.path.lexists(self._old) and is_free(self.partial / PLAN_FILE):
+            if os.path.lexists(self._old) and file_system.is_free(self.partial / PLAN_FILE):
                 self._put_back(self._old)
 
     def _put_back(self, old: Path) -> str:
@@ -290,7 +307,7 @@ class Target(AbstractContextManager["Target"]):
         """Remove the partial store, which no run can finish; the file by which it is known last."""
         try:
             self._empty()
-            _remove(self.partial)
+            file_system.remove(self.partial)
         except OSError as error:
             raise WriteError(f"{self.partial}: cannot be removed: {error.strerror}") from error
         finally:
@@ -322,7 +339,7 @@ class Target(AbstractContextManager["Target"]):
                 continue
             file = open(handle, "r+", encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115 - `close` closes it
             try:
-                if not _lock(handle):
+                if not file_system.lock(handle):
                     raise TargetError(
                         f"{self.partial}: another run is writing it; wait for its end, or choose another name"
                     )
@@ -342,12 +359,12 @@ class Target(AbstractContextManager["Target"]):
             self._check_free()
         except TargetError:
             if not os.fstat(file.fileno()).st_size:
-                _remove(self.partial)
+                file_system.remove(self.partial)
             raise
 
     def _make_partial(self) -> None:
         try:
-            content = _names(self.partial)
+            content = file_system.names(self.partial)
         except FileNotFoundError:
             content = set()
         except NotADirectoryError:
@@ -379,8 +396,8 @@ class Target(AbstractContextManager["Target"]):
     def _empty(self) -> None:
         """Remove all of the partial store but its record, which then says nothing any more."""
         (self.partial / PLAN_FILE).write_bytes(b"")
-        for name in _names(self.partial) - {PLAN_FILE}:
-            _remove(self.partial / name)
+        for name in file_system.names(self.partial) - {PLAN_FILE}:
+            file_system.remove(self.partial / name)
 
 
 def _record(text: str) -> dict[str, Any]:
@@ -392,85 +409,10 @@ def _record(text: str) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _lock(handle: int) -> bool:
-    """Take the exclusive lock on an open file; return whether no other run has it."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks: two runs at once are then not told apart
-            return True
-    return True
-
-
 def _is_store(path: Path) -> bool:
     """Return whether a path is a Zarr hierarchy, or an empty folder, or a link to one."""
     try:
-        content = _names(path)
+        content = file_system.names(path)
     except OSError:
         return False
     return not content or not content.isdisjoint(HIERARCHY_FILES)
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
-
-
-def _is_or_holds(place: Path, source: str) -> bool:
-    """Return whether a file would be lost if what is in a place were."""
-    try:
-        known = Path(os.path.realpath(place)).stat()
-        # Where the input is a link, neither the link may be lost nor what it points to.
-        real = Path(os.path.realpath(source))
-        link = Path(os.path.realpath(Path(source).parent), Path(source).name)
-    except (OSError, ValueError):
-        return False
-    for path in (real, *real.parents, link, *link.parents):
-        with suppress(OSError):
-            if os.path.samestat(path.stat(), known):
-                return True
-    return False
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def is_free(path: Path) -> bool:
-    """Return whether no run holds the lock on a plan file, which need not be there."""
-    try:
-        with path.open("rb") as file:
-            return _lock(file.fileno())
-    except FileNotFoundError:
-        return True
-
-
-def _flush_file_system(folder: Path) -> None:
-    """Wait until all that was written to a file system is on its disk, or over its network."""
-    library = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(library, "syncfs"):
-        os.sync()
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if library.syncfs(descriptor):
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    """Remove what may be there; another run may be removing it too."""
-    while os.path.lexists(path):
-        try:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
-        except FileNotFoundError:
-            continue

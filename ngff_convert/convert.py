@@ -365,7 +365,7 @@ def _write_pixels(
     entries = passes.journalled(journal)
     windows = []
     for number, item in enumerate(decided):
-        with store.sink(place.storage, item, flush=journal.flush) as sink:
+        with store.sink(place.storage, item, flush=journal.flush, mark=journal.mark) as sink:
             sink.create(item.plan)
             again = work.again or engine.repeats
             todo = passes.tasks(number, item, sink, fills=options.on_error == "fill", again=again)

@@ -112,8 +112,10 @@ class Journal:
             The journal is there but cannot be read.
         """
         try:
-            for path in sorted(self.path.glob(f"{self.writer}*.jsonl")):
-                with path.open("rb") as lines:
+            for name in sorted(_listed(self.path)):
+                if not (name.startswith(self.writer) and name.endswith(".jsonl")):
+                    continue
+                with (self.path / name).open("rb") as lines:
                     for line in lines:
                         entry = entry_of(line, self.mark)
                         if entry is not None:
@@ -149,6 +151,14 @@ class Noted(Protocol):
 def anything_finished(folder: Path) -> bool:
     """Return whether the journal in a partial store has a line of any plan."""
     return any(path.stat().st_size for path in (folder / JOURNAL_FOLDER).glob("*.jsonl"))
+
+
+def _listed(folder: Path) -> list[str]:
+    """Return the names in a folder, none where there is no folder; raises `OSError` where it is closed."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - raises where it may not be read
+    except FileNotFoundError:
+        return []
 
 
 def flush_folder(folder: Path) -> None:

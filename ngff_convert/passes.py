@@ -9,7 +9,7 @@ from ngff_convert import engine, events
 from ngff_convert.region import PassTask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ngff_convert.engine import Engine
     from ngff_convert.events import Observer, RegionDone
@@ -137,7 +137,12 @@ def _intact(task: PassTask, unsure: Sequence[RegionDone], workers: int) -> dict[
 
 
 def run(
-    task: PassTask, regions: Sequence[int], workers: int, runs: Engine, journal: Noted, observe: Observer
+    task: Callable[[int], RegionDone],
+    regions: Sequence[int],
+    workers: int,
+    runs: Engine,
+    journal: Noted,
+    observe: Observer,
 ) -> None:
     """Do regions of a pass, and note each in the journal as it is done."""
     try:

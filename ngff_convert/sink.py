@@ -78,6 +78,9 @@ class Sink:
         Threads that encode, and twice as many that write.
     flush
         Whether a write is finished only when it is on the disk.
+    mark
+        Which beginning of the store it is: a process that stays, such as a worker of a cluster, does not take
+        arrays that it has open for those of another store of that name.
     """
 
     storage: Writable
@@ -86,6 +89,7 @@ class Sink:
     axes: str
     workers: int
     flush: bool = False
+    mark: str = ""
 
     def path(self, level: int) -> str:
         """Return where a level is in the store."""
@@ -199,7 +203,7 @@ def _can_be_shared(layout: Any) -> bool:  # noqa: ANN401 - tensorstore has no ty
     tensorstore (0.1.86 at least) takes a chunk for one of nothing but zeros, and leaves it out, where it is a
     part of a block along more than three axes.
     """
-    return sum(size > 1 for size in layout.read_chunk.shape) <= SHARED_AXES
+    return sum(int(size) > 1 for size in layout.read_chunk.shape) <= SHARED_AXES
 
 
 def _write_error(where: str, error: Exception) -> WriteError:

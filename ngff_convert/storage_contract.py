@@ -131,6 +131,9 @@ class Bucket(Writable, Protocol):
     def claim(self, path: str, content: bytes) -> bool:
         """Write a file that is not there yet; return whether it is this one that is there now."""
 
+    def clear(self, but: str) -> None:
+        """Remove everything but a file; raises `OSError`."""
+
 
 def at(storage: Storage, path: str) -> str:
     """Return what a place in a store is called in a message."""

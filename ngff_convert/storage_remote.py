@@ -203,6 +203,14 @@ class Remote:
             raise OSError(None, said(error), self.name) from error
         return bytes(found.value) == content
 
+    def clear(self, but: str) -> None:
+        """Remove everything but a file; raises `OSError`."""
+        import tensorstore as ts
+
+        store = _handle(self, False)
+        self._change(store.delete_range(ts.KvStore.KeyRange("", but)))
+        self._change(store.delete_range(ts.KvStore.KeyRange(f"{but}\0", "")))
+
     def remove(self, path: str) -> None:
         """Remove a file, and all that is below a name, if there is anything; raises `OSError`."""
         import tensorstore as ts
@@ -282,6 +290,8 @@ def remote(scheme: str, text: str, options: dict[str, str]) -> Remote:
         name = f"{scheme}://{parts.netloc}{parts.path}"
         return Remote(name, "http", place, parts.path.strip("/"), is_zip)
     bucket, _, key = text.partition("://")[2].partition("/")
+    if key.startswith("/") or "//" in key.rstrip("/"):
+        raise OptionError(f"{text}: has an empty name between two slashes; leave one of them out")
     if not bucket:
         raise OptionError(f"{text}: names no bucket; an address is {scheme}://BUCKET/PREFIX")
     driver: Literal["s3", "gcs"] = "s3" if scheme == "s3" else "gcs"

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from ngff_convert.write_plan import Decided
 
 
-def sink(storage: Writable, item: Decided, *, flush: bool = False) -> Sink:
-    """Return where the pixels of an image of a store go, and whether each write waits for the disk."""
+def sink(storage: Writable, item: Decided, *, flush: bool = False, mark: str = "") -> Sink:
+    """Return where the pixels of an image of a store go; `flush` and `mark` as `Sink` has them."""
     plan = item.plan
-    return Sink(storage, item.folder, plan.ngff_version, plan.axes, plan.workers, flush)
+    return Sink(storage, item.folder, plan.ngff_version, plan.axes, plan.workers, flush, mark)
 
 
 def documents(

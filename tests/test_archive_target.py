@@ -296,7 +296,7 @@ def test_other_options_are_refused_until_the_work_is_thrown_away(
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from ngff_convert import archive, archive_target, commit
+from ngff_convert import archive, archive_target, file_system
 from ngff_convert.cli import main
 
 def kill(*_, **__):
@@ -312,11 +312,11 @@ match sys.argv[1]:
     case "named":
         archive_target.flush_folder = kill
     case "tidying":
-        remove = commit._remove
+        remove = file_system.remove
         def some(path, left=[3]):
             left[0] -= 1
             kill() if not left[0] else remove(path)
-        commit._remove = some
+        file_system.remove = some
 sys.exit(main(sys.argv[2:]))
 """
 

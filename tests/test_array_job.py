@@ -31,11 +31,13 @@ from servers import http_files
 from stores import tree
 
 from ngff_convert import Options, array_job, convert, machine, resume
-from ngff_convert.array_job import PART_VARIABLES, Job, array_spec
+from ngff_convert import job_file as job_files
+from ngff_convert.array_job import PART_VARIABLES, array_spec
 from ngff_convert.cli import main
 from ngff_convert.commit import PLAN_FILE
 from ngff_convert.errors import ConversionError, OptionError, ReadError, TargetError
 from ngff_convert.events import Event, Note, RegionDone, ignore
+from ngff_convert.job_file import Job
 from ngff_convert.journal import JOURNAL_FOLDER, Journal, line_of
 from ngff_convert.testing import coded_pixels, write_ims
 from ngff_convert.write_plan import Pass
@@ -90,9 +92,9 @@ def _not_in_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
 def planned(source: object, out: Path, parts: int = 3, **settings: Any) -> Job:
     """Return a job that went through its file."""
     job = array_job.plan(str(source), out, parts, Options(**{**SMALL, **settings}), ignore)
-    array_job.save(job, job_file(out))
-    assert array_job.load(job_file(out)) == replace(job, options=replace(job.options, restart=False))
-    return array_job.load(job_file(out))
+    job_files.save(job, job_file(out))
+    assert job_files.load(job_file(out)) == replace(job, options=replace(job.options, restart=False))
+    return job_files.load(job_file(out))
 
 
 def job_file(out: Path) -> Path:
@@ -235,7 +237,7 @@ def test_all_parts_at_once_in_processes_of_their_own(
 TOGETHER = """
 import os, sys, time
 from pathlib import Path
-from ngff_convert import array_job, machine
+from ngff_convert import array_job, job_file as job_files, machine
 from ngff_convert.events import ImageStarted
 
 meeting = Path(sys.argv[3])
@@ -246,7 +248,7 @@ def wait(event):
         while len(list(meeting.iterdir())) < 2:
             time.sleep(0.005)
 
-print(array_job.run(array_job.load(Path(sys.argv[1])), int(sys.argv[2]), machine.resources(), wait))
+print(array_job.run(job_files.load(Path(sys.argv[1])), int(sys.argv[2]), machine.resources(), wait))
 """
 
 
@@ -345,7 +347,7 @@ def test_status_after_each_step(source: Path, out: Path, capsys: pytest.CaptureF
     path = job_file(out)
     words = said(capsys, "plan", source, out, "-n", 5, "-o", path, *WORDS)
     assert words == f"{path}: 5 parts, numbered from 1; the work is in {out}.partial\n"
-    job = array_job.load(path)
+    job = job_files.load(path)
     n = [12, 13, 13, 13, 13]  # regions of each
 
     def check(done: list[int], resubmit: str, table: list[str]) -> None:
@@ -450,9 +452,9 @@ def test_every_region_is_of_one_part(images: list[list[tuple[bool, int]]], parts
 STATUS_MEMORY = """
 import resource, sys
 from pathlib import Path
-from ngff_convert import array_job
+from ngff_convert import array_job, job_file as job_files
 
-job = array_job.load(Path(sys.argv[1]))
+job = job_files.load(Path(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 status = array_job.status(job)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -495,7 +497,7 @@ def test_finish_names_what_is_missing(source: Path, out: Path, capsys: pytest.Ca
 KILLED_AT = """
 import os, signal, sys
 from pathlib import Path
-from ngff_convert import Options, array_job, commit, store
+from ngff_convert import Options, array_job, commit, job_file as job_files, store
 
 def kill(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -506,7 +508,7 @@ if where == "metadata":
 if where == "name":
     commit.Target.commit = kill
 array_job.finish(
-    array_job.load(Path(sys.argv[1])), Options(), lambda event: type(event).__name__ == where and kill()
+    job_files.load(Path(sys.argv[1])), Options(), lambda event: type(event).__name__ == where and kill()
 )
 """
 
@@ -579,7 +581,7 @@ def test_a_verification_that_is_planned_is_carried_out(
     source: Path, out: Path, expected: dict[str, str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     said(capsys, "plan", source, out, "-n", 2, "-o", job_file(out), "--verify", "full", *WORDS)
-    run(array_job.load(job_file(out)), 1, 2)
+    run(job_files.load(job_file(out)), 1, 2)
     chunks = sorted(path for path in Path(f"{out}.partial", "0", "c").rglob("*") if path.is_file())
     sound = chunks[0].read_bytes()
     chunks[0].write_bytes(chunks[1].read_bytes())
@@ -588,7 +590,7 @@ def test_a_verification_that_is_planned_is_carried_out(
     chunks[0].write_bytes(sound)
     # What was made of it has to be made again.
     said(capsys, "plan", source, out, "-n", 2, "-o", job_file(out), "--verify", "full", "--restart", *WORDS)
-    run(array_job.load(job_file(out)), 1, 2)
+    run(job_files.load(job_file(out)), 1, 2)
     report = tmp_path / "report.json"
     assert "is the same as" in said(capsys, "finish", job_file(out), "--report", report)
     assert json.loads(report.read_text())["verification"]["passed"] is True
@@ -917,7 +919,8 @@ def test_a_job_file_that_cannot_be_written_is_told(
 ) -> None:
     path = out.with_name("nowhere") / "job.json"
     refused = said(capsys, "plan", source, out, "-n", 2, "-o", path, "--quiet", code=6)
-    assert "nowhere/job.json: cannot be written: No such file" in refused
+    assert "nowhere/job.json: its folder is not there" in refused
+    assert not out.with_name("out.ome.zarr.partial").exists()
 
 
 def test_a_job_file_may_be_moved(source: Path, out: Path, expected: dict[str, str]) -> None:
@@ -982,7 +985,7 @@ def test_planning_again_keeps_what_is_done(source: Path, out: Path, expected: di
     before = array_job.status(job)
     assert planned(source, out, 3) == job
     assert planned(source, out, 3, workers=1, memory=20_000_000).mark == job.mark
-    assert array_job.status(array_job.load(job_file(out))) == before
+    assert array_job.status(job_files.load(job_file(out))) == before
     assert run(job, 3, 1) == [18, 21]
     finish(job)
     assert tree(out) == expected
@@ -1002,7 +1005,7 @@ def test_another_plan_is_refused_until_the_first_is_thrown_away(
     assert not job_file(out).exists()
     assert array_job.status(old).done == (21, 0, 0)
     said(capsys, *words, "-n", "3", "--compressor", "zstd", "--restart")
-    new = array_job.load(job_file(out))
+    new = job_files.load(job_file(out))
     assert not new.options.restart
     assert array_job.status(new).done == (0, 0, 0)
     for command, *rest in (["run", "--part", "1"], ["status"], ["finish"]):

@@ -19,10 +19,12 @@ import tensorstore as ts
 from servers import Faults, s3_server
 from stores import tree
 
-from ngff_convert import Options, array_job, convert, machine
+from ngff_convert import Options, array_job, convert, job_file, machine
+from ngff_convert.bucket_target import BucketTarget
 from ngff_convert.cli import main
 from ngff_convert.errors import OptionError, TargetError, WriteError
 from ngff_convert.events import Event, Note, RegionDone
+from ngff_convert.journal import JOURNAL_FOLDER
 from ngff_convert.targets import target_of
 from ngff_convert.testing import coded_pixels, write_ims
 from ngff_convert.validate import validate
@@ -118,20 +120,20 @@ def test_the_metadata_of_the_root_come_last(source: Path, out: str, server: S3Se
     assert not [key for key in keys(out) if key.startswith(".ngff-convert")]
 
 
-@pytest.mark.parametrize("kinds", [("503",), ("drop",), ("cut",), ("503", "drop", "cut")])
+@pytest.mark.parametrize("kinds", [("503",), ("503", "drop", "cut")])
 def test_nothing_is_lost_where_requests_fail(
-    source: Path,
-    expected: dict[str, str],
-    kinds: tuple[str, ...],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    source: Path, kinds: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with s3_server(tmp_path, faults=Faults(every=7, kinds=kinds)) as failing:
+    options = Options(
+        chunks=(8, 64, 64), crop=((0, 1), *[(None, None)] * 4), memory=16 * 2**20, verify="full"
+    )
+    convert(source, tmp_path / "out", options)
+    with s3_server(tmp_path, faults=Faults(every=6, kinds=kinds)) as failing:
         for name, value in failing.environment.items():
             monkeypatch.setenv(name, value)
         address = f"s3://{failing.bucket}/failing/out.ome.zarr"
-        convert(source, address, Options(**SMALL, verify="full"))
-        assert stored(address) == expected
+        convert(source, address, options)
+        assert stored(address) == tree(tmp_path / "out")
         assert len(failing.traffic.failed) > 10
 
 
@@ -179,6 +181,53 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(source: Path, out: st
     convert(source, out, options)
     convert(source, tmp_path / "out", options)
     assert stored(out) == tree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("stopped_at", ["journal", "root"])
+def test_a_run_killed_at_its_end_leaves_a_store_that_is_not_replaced(
+    source: Path, out: str, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    def killed(self: BucketTarget) -> None:
+        if stopped_at == "journal":
+            self.storage.remove(JOURNAL_FOLDER)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketTarget, "tidy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, out, Options(**SMALL))
+    with pytest.raises(TargetError, match="exists already"):
+        convert(source, out, Options(chunks=(4, 16, 16)))
+    assert stored(out) == expected
+
+
+def test_a_run_killed_while_it_removes_the_old_store_can_be_gone_on_with(
+    source: Path, out: str, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(source, out, Options(chunks=(4, 16, 16)))
+
+    def killed(self: BucketTarget) -> None:
+        self.storage.remove("zarr.json")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BucketTarget, "_clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert(source, out, Options(**SMALL, overwrite=True))
+    convert(source, out, Options(**SMALL))
+    assert stored(out) == expected
+
+
+def test_the_input_is_not_in_the_output(out: str) -> None:
+    for source in (f"{out}/in.ims", out, f"{out}/"):
+        with pytest.raises(TargetError, match="is, or holds, the input"):
+            target_of(out, Options()).check(source)
+
+
+def test_a_key_without_a_name_is_refused(source: Path, server: S3Server) -> None:
+    for address in (f"s3://{server.bucket}//out.ome.zarr", f"s3://{server.bucket}/a//out.ome.zarr"):
+        with pytest.raises(OptionError, match="an empty name between two slashes"):
+            convert(source, address)
 
 
 def test_what_is_no_store_is_never_replaced(source: Path, out: str) -> None:
@@ -278,7 +327,7 @@ def test_where_nothing_can_be_written_is_told(
 
 def test_no_secret_is_written_anywhere(source: Path, out: str, server: S3Server, tmp_path: Path) -> None:
     job = array_job.plan(source, out, 2, Options(**SMALL), lambda _: None)
-    array_job.save(job, tmp_path / "job.json")
+    job_file.save(job, tmp_path / "job.json")
     array_job.run(job, 1, machine.resources(), lambda _: None)
     store = kvstore(out)
     everything = [store.read(key).result().value for key in keys(out)] + [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +23,9 @@ from ngff_convert.cli import main
 from ngff_convert.errors import OptionError, ReadError, WriteError
 from ngff_convert.events import Event, LevelDone, Note, RegionDone
 from ngff_convert.journal import Journal
+from ngff_convert.plan import Resources
 from ngff_convert.testing import coded_pixels, write_ims
+from ngff_convert.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -327,3 +331,77 @@ def test_jobs_of_a_scheduler_ask_for_what_was_given(kind: str, monkeypatch: pyte
     assert 3 in scaled
     for words in ("--nthreads 4", "02:00", "imaging", "-A lab", "8.00GiB"):
         assert words in script, words
+
+
+def test_a_worker_of_another_version_does_nothing() -> None:
+    """It may have joined when the others had been asked already."""
+    made, _ = cluster._run_batch(abs, [-1, 2], 1, __version__)
+    assert made == [1, 2]
+    with pytest.raises(OptionError, match=r"not 0\.0\.1: install the same everywhere"):
+        cluster._run_batch(abs, [-1, 2], 1, "0.0.1")
+
+
+def test_workers_of_another_version_are_refused_at_the_start() -> None:
+    class Client:
+        def run(self, _function: Any, on_error: str) -> dict[str, object]:
+            assert on_error == "return"
+            return {"tcp://a:1": __version__, "tcp://b:1": "0.0.1"}
+
+    with pytest.raises(OptionError, match=r"tcp://b:1.*0\.0\.1"):
+        cluster._check_versions(Client())
+
+
+def test_the_smallest_worker_counts_and_half_its_memory_is_for_regions() -> None:
+    class Client:
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            assert n_workers == -1
+            sizes = {"a": (4, 2**33), "b": (2, 2**34)}
+            return {"workers": {name: {"nthreads": n, "memory_limit": m} for name, (n, m) in sizes.items()}}
+
+    assert cluster._resources(Client(), Options()) == Resources(2, 2**32)
+
+
+def test_a_worker_that_stays_does_not_take_one_store_for_another(scheduler: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.ome.zarr"
+    for number, dtype in enumerate(("uint16", "uint8", "float32")):
+        pixels = coded_pixels((1, 1, 12, 100, 100), "uint8").astype(dtype)
+        write_ims(tmp_path / f"{number}.ims", pixels, chunks=(8, 32, 32))
+        options = Options(chunks=(4 + number, 32, 32), scheduler=scheduler, overwrite=True, verify="full")
+        report = convert(tmp_path / f"{number}.ims", out, options)
+        assert report.verification is not None
+        assert report.verification.passed
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_with_one_line(source: Path, tmp_path: Path) -> None:
+    local = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs=50
+    )
+
+    def close(event: Event) -> None:
+        if isinstance(event, RegionDone) and event.region == 3:
+            threading.Thread(target=local.close).start()
+            time.sleep(2)
+
+    try:
+        options = Options(**SMALL, scheduler=local.scheduler_address)
+        with pytest.raises(WriteError, match="the cluster is gone"):
+            convert(source, tmp_path / "out", options, close)
+    finally:
+        local.close()
+    assert convert(source, tmp_path / "out", Options(**SMALL)).kept_bytes > 0
+
+
+def test_ctrl_c_at_a_terminal_says_one_line(source: Path, tmp_path: Path) -> None:
+    """It reaches the workers too."""
+    words = ["--cluster", "local", "--jobs", "2", "--chunks", "4,8,8", "--memory", "12MiB"]
+    command = [sys.executable, "-m", "ngff_convert", str(source), str(tmp_path / "out"), *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        assert "dashboard" in process.stderr.readline()
+        while not list(tmp_path.glob("out.partial/0/c/*")):
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.splitlines()[-1].startswith("ngff-convert: interrupted; the work so far is kept")
+    assert "Traceback" not in said

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ngff_convert import commit
+from ngff_convert import file_system
 from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
 from ngff_convert.errors import TargetError, WriteError
 from ngff_convert.events import RegionDone
@@ -332,7 +332,7 @@ def test_a_run_killed_after_the_store_got_its_name_leaves_a_whole_store(tmp_path
 def test_what_has_its_name_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[tuple[Path, bool]] = []
     monkeypatch.setattr(
-        commit, "_flush_file_system", lambda p: flushed.append((p, (tmp_path / "out").exists()))
+        file_system, "flush_file_system", lambda p: flushed.append((p, (tmp_path / "out").exists()))
     )
     with Target(tmp_path / "out") as target:
         target.begin(begun("one"))
@@ -433,7 +433,7 @@ def test_a_kill_while_a_partial_store_is_abandoned_leaves_one_that_can_be_taken_
             target.begin(begun("one"))
             finish_a_region(target, "one")
             with monkeypatch.context() as patch:
-                patch.setattr(commit, "_remove", killed)
+                patch.setattr(file_system, "remove", killed)
                 with pytest.raises(KeyboardInterrupt):
                     target.abandon()
     assert PLAN_FILE not in removed
@@ -525,10 +525,10 @@ def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (Target(tmp_path / "out", overwrite=True) for _ in range(2))
-    lock = commit._lock
+    lock = file_system.lock
 
     def finished_just_before(handle: int) -> bool:
-        monkeypatch.setattr(commit, "_lock", lock)
+        monkeypatch.setattr(file_system, "lock", lock)
         finish(first)
         return lock(handle)
 
@@ -536,14 +536,14 @@ def test_a_run_that_waited_for_the_lock_of_one_that_finished_begins_anew(
         first.begin(begun("one"))
         store(first.partial / "0")
         (first.partial / "zarr.json").write_text("{}")
-        monkeypatch.setattr(commit, "_lock", finished_just_before)
+        monkeypatch.setattr(file_system, "lock", finished_just_before)
         assert not second.begin(begun("one"))
         assert names(tmp_path / "out") == ["0", "zarr.json"]
         assert names(second.partial) == [PLAN_FILE]
 
 
 def test_without_locks_there_is_none(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "fcntl", None)
+    monkeypatch.setattr(file_system, "HAS_LOCKS", False)
     first, second = (Target(tmp_path / "out", overwrite=False) for _ in range(2))
     assert not first.begin(begun("one"))
     assert second.begin(begun("one"))

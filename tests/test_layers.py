@@ -23,7 +23,7 @@ LAYERS = [
     {"batch_record"},
     {"progress", "json_log", "words", "signals", "verify", "validate", "array_job", "unpack"},
     {"convert"},
-    {"story"},
+    {"story", "job_file"},
     {"targets"},
     {"archive_target", "bucket_target"},
     {"archive", "commit", "passes", "cluster", "compare"},
@@ -37,7 +37,7 @@ LAYERS = [
     {"model"},
     {"storage"},
     {"storage_disk", "storage_remote"},
-    {"storage_contract", "zip_writer"},
+    {"storage_contract", "zip_writer", "file_system"},
     {"units", "errors", "version", "ome_schema"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
