@@ -10,11 +10,9 @@ Regions of parts are always flushed before they are journalled: only then do oth
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert import machine, passes, resume, store
@@ -30,6 +28,7 @@ from ngff_convert.targets import target_of
 from ngff_convert.write_plan import WritePlan
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ngff_convert.events import Observer, RegionDone
@@ -49,6 +48,10 @@ PART_VARIABLES = (
 """Where Slurm, PBS Pro, Torque, LSF and Grid Engine say which part of an array a process is."""
 
 
+class JobFinished(TargetError):  # noqa: N818 - said of the job
+    """There is nothing to do any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """How far a job is.
@@ -57,10 +60,13 @@ class Status:
     ----------
     regions, done
         For each part, how many regions it has, and how many of them are finished.
+    finished
+        Whether the store is there; nothing more is known of the parts then.
     """
 
     regions: tuple[int, ...]
     done: tuple[int, ...]
+    finished: bool = False
 
     def parts(self, state: str) -> list[int]:
         """Return the parts, from 1, that are ``"done"``, ``"begun"`` or ``"missing"``."""
@@ -252,9 +258,12 @@ def status(job: Job) -> Status:
     Raises
     ------
     TargetError
-        The partial store is not that of this job, or is finished.
+        The partial store is not that of this job.
     """
-    plans = [WritePlan.from_json(image["plan"]) for image in _record(job)["images"]]
+    try:
+        plans = [WritePlan.from_json(image["plan"]) for image in _record(job)["images"]]
+    except JobFinished:
+        return Status((), (), finished=True)
     shared = list(_shared(plans))
     total = sum(n for _, _, n in shared)
     # Where the regions of a pass begin among those of all, and which of them are finished.
@@ -345,10 +354,11 @@ def part_of_this_process(environment: Mapping[str, str]) -> int | None:
 
 def _record(job: Job) -> dict[str, Any]:
     """Return what the partial store of a job was begun with."""
-    left = job.place.left()
+    place = job.place
+    left = place.left()
     if left is not None and resume.mark_of(left) == job.mark:
         return left
-    if left is None and Path(job.target).exists():
-        raise TargetError(f"{job.target}: is there already: the job is finished, or the output is another's")
-    found = "nothing of the job is there; is it finished? If not," if left is None else "is of another plan;"
-    raise TargetError(f"{job.place.partial}: {found} plan the job again, or use its newest job file")
+    if left is None and place.is_there():
+        raise JobFinished(f"{job.target}: is there already: the job is finished, or the output is another's")
+    found = "nothing of the job is there;" if left is None else "is of another plan;"
+    raise TargetError(f"{place.partial}: {found} plan the job again, or use its newest job file")

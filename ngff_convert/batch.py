@@ -17,6 +17,7 @@ from ngff_convert.convert import convert, name_of
 from ngff_convert.errors import ConversionError, OptionError, ReadError, TargetError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.signals import Stopped
+from ngff_convert.storage import SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -171,6 +172,10 @@ def check_outputs(jobs: Sequence[Job]) -> None:
     """
     first: dict[str, Job] = {}
     for job in jobs:
+        if job.target.lower().endswith(SUFFIX):
+            raise OptionError(
+                f"{job.target}: a batch makes folders; `ngff-convert pack` makes one file of each"
+            )
         other = first.setdefault(_place(job.target), job)
         if other is not job:
             raise OptionError(

@@ -131,6 +131,11 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         del flush, writer
         return BucketJournal(self.storage, mark)
 
+    def is_there(self) -> bool:
+        """Return whether there is a whole store."""
+        with self._reaching():
+            return self._is_whole()
+
     def is_current(self, mark: str) -> bool:
         """Return whether the store is still that of a mark, not finished or begun anew meanwhile."""
         with self._reaching():
@@ -180,12 +185,14 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
 
     def _record(self) -> dict[str, Any] | None:
         """Return the record that is there; None if there is none."""
-        if not self.storage.has(PLAN_FILE):
-            return None
         try:
             record = json.loads(self.storage.read(PLAN_FILE, MAX_RECORD_BYTES))
         except ValueError:
             return {}
+        except PermissionError:
+            raise
+        except OSError:  # it is not there
+            return None
         return record if isinstance(record, dict) else {}
 
     @contextmanager
@@ -199,8 +206,8 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
             if isinstance(error, ConversionError):
                 raise
             raise WriteError(
-                f"{self.path}: cannot be written: {error.strerror or error}; "
-                "mend that and run the same command again"
+                f"{self.path}: cannot be read and written: {error.strerror or error}; check the address, the "
+                "credentials (AWS_ACCESS_KEY_ID, ..., a profile) and --storage-options"
             ) from error
 
     def __exit__(

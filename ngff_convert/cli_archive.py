@@ -39,6 +39,7 @@ def pack_command(store: str, target: str | None, overwrite: bool, quiet: bool) -
     """
     from ngff_convert.archive import pack
 
+    _check_disk(store, target)
     source = Path(store)
     archive = Path(target) if target else _beside(source, _SUFFIXES, SUFFIX)
     if archive.suffix.lower() != SUFFIX:
@@ -64,6 +65,7 @@ def unpack_command(archive: str, target: str | None, overwrite: bool, quiet: boo
     """
     from ngff_convert.unpack import unpack
 
+    _check_disk(archive, target)
     source = Path(archive)
     store = Path(target) if target else _beside(source, (SUFFIX, ".zip"), _SUFFIXES[0])
     if store.suffix.lower() == SUFFIX:
@@ -72,6 +74,11 @@ def unpack_command(archive: str, target: str | None, overwrite: bool, quiet: boo
         unpacked = unpack(source, store, overwrite=overwrite, tell=tell)
     if not quiet:
         print_lines([one_line(f"{store}  {counted(unpacked.files, 'file')}, {size(unpacked.size)}")])
+
+
+def _check_disk(*paths: str | None) -> None:
+    if remote := next((path for path in paths if path and "://" in path), None):
+        raise OptionError(f"{remote}: archives are made and unpacked on a disk; copy it from or to there")
 
 
 def _beside(path: Path, suffixes: tuple[str, ...], suffix: str) -> Path:

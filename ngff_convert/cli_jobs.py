@@ -116,10 +116,14 @@ def run_command(job_file: Path, part: int | None, log_format: str, quiet: bool, 
         )
     job = _reached(load(job_file), options)
     machine.tune_process()
-    with outcome(job.source, job.target, log_format, None, quiet=quiet, verbose=False) as observe:
-        done = array_job.run(job, part, resume.wanted(options, machine.resources()), observe)
+    try:
+        with outcome(job.source, job.target, log_format, None, quiet=quiet, verbose=False) as observe:
+            done = array_job.run(job, part, resume.wanted(options, machine.resources()), observe)
+        said = f"part {part} of {job.parts} is done: {counted(done, 'region')} now"
+    except array_job.JobFinished as finished:  # as schedulers run a part again that was on a lost machine
+        said = str(finished)
     if not quiet:
-        print_lines([f"part {part} of {job.parts} is done: {counted(done, 'region')} now"])
+        print_lines([said])
 
 
 def _reached(job: Job, options: Options) -> Job:
@@ -147,13 +151,16 @@ def status_command(job_file: Path, missing: bool, as_json: bool) -> None:
         print_lines([spec])
     elif as_json:
         print_json({"source": job.source, "target": job.target, **_facts(status), "resubmit": spec})
+    elif status.finished:
+        print_lines([f"{job.target}: is there already: the job is finished, or the output is another's"])
     else:
         print_lines([f"{job.source} -> {job.target}", *_table(status), f"resubmit {spec or 'nothing'}"])
 
 
 def _facts(status: Status) -> dict[str, object]:
     states = {state: status.parts(state) for state in ("done", "begun", "missing")}
-    return {"regions": sum(status.regions), "regions_done": sum(status.done), **states}
+    counts = {"regions": sum(status.regions), "regions_done": sum(status.done)}
+    return {"finished": status.finished, **counts, **states}
 
 
 def _table(status: Status) -> Iterator[str]:

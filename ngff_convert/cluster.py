@@ -62,6 +62,8 @@ BATCH_SCHEDULERS = {
 
 CONNECT_SECONDS = 20
 
+WAIT_SECONDS = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -247,7 +249,9 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
     OptionError
         There is no cluster at that address, or it cannot be started, or its workers are not as this program.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is told in the program's words
+    for name in ("distributed", "tornado.application", "asyncio"):  # what happens is told in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    cluster: Any = None
     with ExitStack() as stack:
         try:
             if options.scheduler is not None:
@@ -256,8 +260,8 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
                 # Not in the working folder, which may be read-only; nothing large is ever put there.
                 scratch = stack.enter_context(TemporaryDirectory(prefix="ngff-convert-"))
                 with _unheard(signal.SIGINT):
-                    started = _new(options, scratch)
-                cluster = stack.enter_context(started)
+                    cluster = _new(options, scratch)
+                stack.callback(_close, cluster)
                 client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise OptionError(
@@ -266,7 +270,10 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
         observe(Note(f"dashboard of the cluster: {client.dashboard_link}"))
         if not client.nthreads():
             observe(Note("waiting for the first worker of the cluster"))
-        client.wait_for_workers(1)
+        while not client.nthreads():
+            if refused := getattr(cluster, "refused", None):
+                raise OptionError(f"{options.cluster}: takes no job: {refused[0]}")
+            time.sleep(WAIT_SECONDS)
         _check_versions(client)
         client.register_plugin(_Worker())
         yield Cluster(client, _resources(client, options))
@@ -302,17 +309,37 @@ def _new(options: Options, scratch: str) -> Any:  # noqa: ANN401 - dask_jobqueue
     import dask_jobqueue
 
     kind = getattr(dask_jobqueue, BATCH_SCHEDULERS[str(options.cluster)])
+    refused: list[str] = []
+
+    class Job(kind.job_cls):  # type: ignore[name-defined, misc]
+        """A job whose refusal is told."""
+
+        async def _submit_job(self, script: str) -> Any:  # noqa: ANN401 - the scheduler's words
+            try:
+                return await super()._submit_job(script)
+            except RuntimeError as error:
+                refused.append(" ".join(str(error).partition("stderr:")[2].split()) or first_line(error))
+                raise
+
     settings = {"walltime": options.job_time, "queue": options.queue}
     cluster = kind(
         cores=options.job_cores or 1,
         processes=1,
         memory=f"{options.job_memory}B",
         job_extra_directives=list(options.job_extra),
+        job_cls=Job,
         scheduler_options={"dashboard_address": ":0"},
         **{name: value for name, value in settings.items() if value is not None},
     )
+    cluster.refused = refused
     cluster.scale(jobs=options.jobs)
     return cluster
+
+
+def _close(cluster: Any) -> None:  # noqa: ANN401 - dask_jobqueue has no types
+    """End a cluster; jobs that were refused have no end."""
+    with suppress(AssertionError):
+        cluster.close()
 
 
 def _resources(client: distributed.Client, options: Options) -> Resources:

@@ -15,7 +15,6 @@ import re
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ngff_convert import file_system, resume
@@ -25,6 +24,7 @@ from ngff_convert.storage import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 PLAN_FILE = f"{UNFINISHED}-plan.json"
@@ -181,6 +181,10 @@ class Target(AbstractContextManager["Target"]):
         if not file_system.HAS_LOCKS:
             self.close()
         return taken_up
+
+    def is_there(self) -> bool:
+        """Return whether there is something of the output's name."""
+        return os.path.lexists(self.path)
 
     def is_current(self, mark: str) -> bool:
         """Return whether the partial store is still that of a mark, not finished or begun anew meanwhile."""

@@ -314,7 +314,7 @@ def begin(
     again = place.begin(begun)
     journal = place.journal(place.mark, flush=parts > 0 or options.fsync == "region")
     journal.create()
-    if again:
+    if again and not parts:
         story(events.Note(f"{place.partial}: an unfinished conversion is taken up"))
     return Work(resume.fitted(planned, now), journal, again)
 

@@ -196,8 +196,9 @@ def report_lines(report: Report) -> Iterator[str]:
     pixels = sum(prod(level.shape) * itemsize(plan.dtype) for plan in report.plans for level in plan.levels)
     kept = f"; {size(report.kept_bytes)} had been read before" if report.kept_bytes else ""
     stored = {path: size(n_bytes) for path, n_bytes in report.stored_bytes.items()}
-    how_much = f"{stored['']} stored of {size(pixels)}" if stored else f"{size(pixels)} stored"
-    yield f"{report.target}  {how_much} in {report.seconds:.1f} s ({size(rate)}/s){kept}"
+    how_much = f"{stored['']} stored of {size(pixels)}" if stored else f"{size(pixels)} of pixels"
+    fast = f" ({size(rate)}/s)" if report.read_bytes else ""
+    yield f"{report.target}  {how_much} in {report.seconds:.1f} s{fast}{kept}"
     levels = [
         (f"{folder}/{number}".lstrip("/"), level)
         for folder, plan in zip(report.folders, report.plans, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -65,6 +66,10 @@ def check_name(path: Path) -> None:
     WriteError
         Its folder cannot be written.
     """
+    if re.match("[a-z0-9]+:/", str(path)):
+        raise OptionError(
+            f"{path}: a job file is on a disk, wherever input and output are; choose another name"
+        )
     if os.path.lexists(path):
         try:
             load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -46,11 +47,12 @@ def target_of(target: str | os.PathLike[str], options: Options) -> Place:
         if is_archive:
             raise OptionError(f"{address}: an archive is made on a disk; make it there, and copy it")
         if not address.partition("://")[2].partition("/")[2].strip("/"):
-            raise OptionError(
-                f"{address}: is a whole bucket; name the store in it, such as {address}/out.ome.zarr"
-            )
+            bare = address.rstrip("/")
+            raise OptionError(f"{bare}: is a whole bucket; name the store in it: {bare}/out.ome.zarr")
         bucket = cast("Bucket", storage_of(address, options.storage_options))
         return BucketTarget(bucket, options.overwrite, options.restart)
+    if re.match(r"(s3|gs|https?):/[^/]", address):
+        raise OptionError(f"{address}: has one slash too few after its colon")
     if "://" in address:
         raise OptionError(f"{address}: nothing can be written there; s3:// and gs:// can be, and folders")
     kind = ArchiveTarget if is_archive else Target

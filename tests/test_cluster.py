@@ -405,3 +405,18 @@ def test_ctrl_c_at_a_terminal_says_one_line(source: Path, tmp_path: Path) -> Non
     assert process.returncode == 130
     assert said.splitlines()[-1].startswith("ngff-convert: interrupted; the work so far is kept")
     assert "Traceback" not in said
+
+
+def test_what_a_scheduler_refuses_is_told_in_its_words(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("dask_jobqueue")
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: Invalid account' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    words = ["--cluster", "slurm", "--jobs", "2", "--job-memory", "2GiB"]
+    assert main([str(source), str(tmp_path / "out"), *words]) == 2
+    said = capfd.readouterr().err.splitlines()
+    assert said[-1] == "ngff-convert: slurm: takes no job: sbatch: error: Invalid account"
+    assert not [line for line in said if "Traceback" in line]
