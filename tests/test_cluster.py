@@ -252,13 +252,14 @@ def test_batches_are_all_items_once_in_order(count: int, seconds: list[float]) -
     batches = cluster._Batches(range(count))
     items: list[int] = []
     for at in range(count + 1):
-        batch = batches.next()
+        threads, size, left = 1 + at % 3, batches._size, count - len(items)
+        batch = batches.next(threads)
         if not batch:
             break
         items += batch
-        before = len(batch)
+        assert len(batch) <= max(1, min(size, left // (cluster.TASKS_LEFT * threads)))
         batches.took(len(batch), seconds[at % len(seconds)])
-        assert len(batches._items[batches._next : batches._next + batches._size]) <= 2 * before
+        assert 1 <= batches._size <= 2 * size
     assert items == list(range(count))
 
 
