@@ -24,6 +24,7 @@ from ngff_convert.journal import JOURNAL_FOLDER, line_of
 SIDE = 64
 PARTS = 1000
 DONE = 0.9
+JOBS, JOB_SECONDS = 500, 0.02
 
 
 def source_of(folder: Path, regions: int) -> Path:
@@ -66,8 +67,14 @@ def nothing(region: int) -> int:
     return region
 
 
-def given_out(regions: int, kind: str) -> int:
-    """Give regions to jobs that do nothing, and count them."""
+def short(region: int) -> int:
+    """Take as long as a small region takes, without a processor."""
+    time.sleep(JOB_SECONDS)
+    return region
+
+
+def given_out(regions: int, kind: str) -> dict[str, float]:
+    """Give regions to jobs that do nothing, and to jobs that wait; return what each costs besides."""
     options = Options(cluster="local", jobs=2)
     if kind == "distributed":
         from ngff_convert import cluster
@@ -76,7 +83,18 @@ def given_out(regions: int, kind: str) -> int:
     else:
         place = nullcontext(engine.Threads(machine.resources()))
     with place as runs:
-        return sum(1 for _ in runs.run(nothing, range(regions), 2))
+        started = time.perf_counter()
+        done = sum(1 for _ in runs.run(nothing, range(regions), 2))
+        empty = time.perf_counter() - started
+        started = time.perf_counter()
+        for _ in runs.run(short, range(JOBS), 2 if kind == "threads" else 1):
+            pass
+        waited = time.perf_counter() - started
+    return {
+        "regions": done,
+        "empty_jobs_s": round(empty, 2),
+        "ms_a_region_of_20_ms": round(1000 * (waited * 2 / JOBS - JOB_SECONDS), 2),
+    }
 
 
 def step(name: str, folder: Path, regions: int) -> dict[str, Any]:
@@ -89,7 +107,7 @@ def step(name: str, folder: Path, regions: int) -> dict[str, Any]:
         status = array_job.status(job_file.load(folder / "job.json"))
         facts = {"regions": sum(status.regions), "done": sum(status.done), "undone_parts": len(status.undone)}
     else:
-        facts = {"regions": given_out(regions, name)}
+        facts = given_out(regions, name)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"seconds": round(time.perf_counter() - started, 2), "peak_mb": round(peak), **facts}
 
