@@ -303,7 +303,7 @@ def test_a_file_is_opened_by_few_requests(folder: Path, server: HttpFiles) -> No
         server.requests.clear()
         with open_source(url_of(server, name)):
             pass
-        assert len(server.requests) <= 8
+        assert len(server.requests) <= 12  # HDF5 before 2.0 looks at more places
 
 
 @pytest.mark.slow
