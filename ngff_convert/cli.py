@@ -19,18 +19,7 @@ from ngff_convert.cli_archive import pack_command, unpack_command
 from ngff_convert.cli_batch import batch_command
 from ngff_convert.cli_checks import validate_command, verify_command
 from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
-from ngff_convert.cli_options import (
-    CLUSTER,
-    INPUT,
-    LOG_FORMAT,
-    METADATA,
-    PYRAMID,
-    REPORT,
-    RUN,
-    SELECTION,
-    STORE,
-    options_from,
-)
+from ngff_convert.cli_options import CLUSTER, INPUT, LOG_FORMAT, REPORT, conversion_options, options_from
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes, told
 from ngff_convert.describe import one_line
 from ngff_convert.errors import ConversionError, OptionError
@@ -117,14 +106,16 @@ def commands() -> None:
 
 
 @commands.command("convert", section=_CONVERSION, epilog=f"Exit codes:\n\n{EXIT_CODES}")
-@cloup.argument("source", metavar="IN", help="A file, a folder, or a pattern such as 't{t}_c{c}_z{z}.tif'.")
-@cloup.argument("target", metavar="OUT", required=False, help="The store to make, by custom NAME.ome.zarr.")
-@INPUT
-@STORE
-@PYRAMID
-@SELECTION
-@METADATA
-@RUN
+@cloup.argument(
+    "source", metavar="IN", help="A file, an address, a folder, or a pattern such as 't{t}_c{c}_z{z}.tif'."
+)
+@cloup.argument(
+    "target",
+    metavar="OUT",
+    required=False,
+    help="The store to make, by custom NAME.ome.zarr; or NAME.ozx, or s3://BUCKET/NAME.",
+)
+@conversion_options
 @CLUSTER
 @_SHOW
 def convert_command(

@@ -20,17 +20,7 @@ import click
 import cloup
 
 from ngff_convert import batch_report, describe
-from ngff_convert.cli_options import (
-    CLUSTER,
-    INPUT,
-    LOG_FORMAT,
-    METADATA,
-    PYRAMID,
-    RUN,
-    SELECTION,
-    STORE,
-    options_from,
-)
+from ngff_convert.cli_options import CLUSTER, LOG_FORMAT, conversion_options, options_from
 from ngff_convert.cli_output import print_lines, some, told
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.events import ImageStarted, Note, ignore
@@ -60,12 +50,7 @@ _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
         help="A row a file, instead of IN: columns in, out, and any option without its dashes.",
     ),
 )
-@INPUT
-@STORE
-@PYRAMID
-@SELECTION
-@METADATA
-@RUN
+@conversion_options
 @CLUSTER
 @cloup.option_group(
     "Display",

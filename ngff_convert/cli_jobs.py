@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from ngff_convert.cli_options import (
-    CLUSTER,
-    INPUT,
-    LOG_FORMAT,
-    METADATA,
-    PYRAMID,
-    REPORT,
-    RESOURCES,
-    RUN,
-    SELECTION,
-    STORE,
-    options_from,
-)
+from ngff_convert.cli_options import CLUSTER, LOG_FORMAT, REPORT, RESOURCES, conversion_options, options_from
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines
 from ngff_convert.describe import counted
 from ngff_convert.errors import OptionError
@@ -43,7 +31,9 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 
 @cloup.command("plan")
 @cloup.argument("source", metavar="IN", help="A file, a folder, or a pattern of names.")
-@cloup.argument("target", metavar="OUT", help="The store to make, in a folder that all machines see.")
+@cloup.argument(
+    "target", metavar="OUT", help="The store to make, in a folder or bucket that all machines see."
+)
 @cloup.option_group(
     "Parts",
     cloup.option(
@@ -58,12 +48,7 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
         "-o", "--output", "job_file", type=Path, metavar="JOB", required=True, help="The job file to write."
     ),
 )
-@INPUT
-@STORE
-@PYRAMID
-@SELECTION
-@METADATA
-@RUN
+@conversion_options
 @cloup.option_group("Display", LOG_FORMAT, _QUIET)
 def plan_command(
     source: str, target: str, parts: int, job_file: Path, log_format: str, quiet: bool, **words: object

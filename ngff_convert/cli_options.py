@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 import cloup
@@ -23,6 +24,8 @@ from ngff_convert.options import (
 )
 from ngff_convert.words import BYTES, NAMES, NUMBERS, PAIR, SIZES, SPAN, STEP, TRIPLE
 from ngff_convert.write_plan import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULTS = Options()
 
@@ -216,6 +219,13 @@ LOG_FORMAT = cloup.option(
 REPORT = cloup.option(
     "--report", "report_file", metavar="FILE", help="Write what was done, or why not, to FILE as JSON."
 )
+
+
+def conversion_options(command: Command) -> Command:
+    """Add the options of a conversion, wherever it runs, to a command."""
+    for group in reversed((INPUT, STORE, PYRAMID, SELECTION, METADATA, RUN)):
+        command = group(command)
+    return command
 
 
 def options_from(words: dict[str, Any]) -> Options:
