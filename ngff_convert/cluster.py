@@ -265,7 +265,7 @@ def started(options: Options, observe: Observer) -> Iterator[Cluster]:
                 scratch = stack.enter_context(TemporaryDirectory(prefix="ngff-convert-"))
                 with _unheard(signal.SIGINT):
                     cluster = _new(options, scratch)
-                stack.callback(_close, cluster)
+                stack.callback(cluster.close)
                 client = stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS))
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             raise OptionError(
@@ -323,6 +323,7 @@ def _new(options: Options, scratch: str) -> Any:  # noqa: ANN401 - dask_jobqueue
                 return await super()._submit_job(script)
             except RuntimeError as error:
                 refused.append(" ".join(str(error).partition("stderr:")[2].split()) or first_line(error))
+                self.status = distributed.Status.failed  # else the cluster cannot be closed
                 raise
 
     settings = {"walltime": options.job_time, "queue": options.queue}
@@ -338,12 +339,6 @@ def _new(options: Options, scratch: str) -> Any:  # noqa: ANN401 - dask_jobqueue
     cluster.refused = refused
     cluster.scale(jobs=options.jobs)
     return cluster
-
-
-def _close(cluster: Any) -> None:  # noqa: ANN401 - dask_jobqueue has no types
-    """End a cluster; jobs that were refused have no end."""
-    with suppress(AssertionError):
-        cluster.close()
 
 
 def _resources(client: distributed.Client, options: Options) -> Resources:
