@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from ngff_convert.model import Box
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from ngff_convert.model import Image
-    from ngff_convert.sink import Sink
     from ngff_convert.write_plan import Level, WritePlan
 
 Span: TypeAlias = tuple[float, float]
@@ -29,8 +30,15 @@ NARROW = ("bool", "int8", "uint8", "int16", "uint16")
 """Types whose every value fits on a slider."""
 
 
-def windows(image: Image, plan: WritePlan, sink: Sink) -> tuple[Window, ...]:
-    """Return the display window of each channel; its pixels are written already.
+class Levels(Protocol):
+    """Levels that can be read."""
+
+    def read(self, level: int, box: Box) -> NDArray[Any]:
+        """Read a box of a level, as (t, c, z, y, x)."""
+
+
+def windows(image: Image, plan: WritePlan, levels: Levels) -> tuple[Window, ...]:
+    """Return the display window of each channel; its pixels can be read already.
 
     A sample is read only where it is needed: for a channel without limits of its own, and for types so wide
     that the range of a slider must come from the data.
@@ -40,16 +48,16 @@ def windows(image: Image, plan: WritePlan, sink: Sink) -> tuple[Window, ...]:
         window_limits(
             plan.dtype,
             channel.window,
-            _estimate(sink, plan, number) if wide or channel.window is None else None,
+            _estimate(levels, plan, number) if wide or channel.window is None else None,
         )
         for number, channel in enumerate(image.channels)
     )
 
 
-def _estimate(sink: Sink, plan: WritePlan, channel: int) -> Estimate | None:
+def _estimate(levels: Levels, plan: WritePlan, channel: int) -> Estimate | None:
     level = len(plan.levels) - 1
     boxes = _sample(plan.levels[level], channel)
-    sample = np.concatenate([sink.read(level, box).ravel() for box in boxes]).astype(np.float64)
+    sample = np.concatenate([levels.read(level, box).ravel() for box in boxes]).astype(np.float64)
     finite = sample[np.isfinite(sample)]
     if not finite.size:
         return None

@@ -130,11 +130,7 @@ def _levels(image: Image, options: Options, method: str, chunks: Shape) -> tuple
     """Return the levels, not sharded yet."""
     shape, calibration = image.pixels.shape, image.calibration
     if options.pyramid == "native":
-        native = image.native_levels[: None if options.levels is None else options.levels - 1]
-        return (
-            _level(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), chunks, calibration),
-            *(_level(n.pixels.shape, n.factor, n.shift, chunks, calibration) for n in native),
-        )
+        return native_levels(image, chunks)[: options.levels]
     limit = (options.min_size,) * 3 if options.min_size else chunks[2:]
     factors = pyramid.levels(shape, calibration.zyx, limit, count=options.levels, steps=options.factors)
     # The first voxel of each cell stays where it was; what is made of the whole cell is at its centre.
@@ -148,6 +144,15 @@ def _levels(image: Image, options: Options, method: str, chunks: Shape) -> tuple
             calibration,
         )
         for factor in factors
+    )
+
+
+def native_levels(image: Image, chunks: Shape) -> tuple[Level, ...]:
+    """Return the levels of an image that are those of its source: level 0 and, if it has them, lower ones."""
+    calibration = image.calibration
+    return (
+        _level(image.pixels.shape, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), chunks, calibration),
+        *(_level(n.pixels.shape, n.factor, n.shift, chunks, calibration) for n in image.native_levels),
     )
 
 
