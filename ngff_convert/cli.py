@@ -21,6 +21,7 @@ from ngff_convert.cli_checks import validate_command, verify_command
 from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
 from ngff_convert.cli_options import CLUSTER, INPUT, LOG_FORMAT, REPORT, conversion_options, options_from
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes, told
+from ngff_convert.cli_virtual import virtual_command
 from ngff_convert.describe import one_line
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.signals import Stopped, stopped_by_signals
@@ -65,7 +66,9 @@ _CONVERSION = cloup.Section("Conversion", [batch_command])
 _SECTIONS = (
     _CONVERSION,
     cloup.Section("In parts, for array jobs", [plan_command, run_command, status_command, finish_command]),
-    cloup.Section("Stores", [verify_command, validate_command, pack_command, unpack_command]),
+    cloup.Section(
+        "Stores", [virtual_command, verify_command, validate_command, pack_command, unpack_command]
+    ),
 )
 _SHOW = cloup.option_group(
     "Display",
@@ -99,6 +102,7 @@ def commands() -> None:
     ngff-convert inspect IN.tif                 show what is in it
     ngff-convert verify IN.ims OUT.ome.zarr     compare all pixels
     ngff-convert validate OUT.ome.zarr          check an OME-Zarr, whoever wrote it
+    ngff-convert virtual IN.ims OUT.json        make IN itself an OME-Zarr, without a copy
     ngff-convert pack OUT.ome.zarr OUT.ozx      one file of it; unpack makes a folder again
     ngff-convert plan IN OUT -n 200 -o JOB      plan it in parts, for array jobs of a cluster
     ngff-convert convert --help                 all options of a conversion

@@ -99,21 +99,21 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
         No plan fits the memory given.
     """
     available = machine.resources()
-    chosen = _chosen(source.images, options)
-    single = options.layout == "single" or (options.layout == "auto" and len(chosen) == 1)
-    if options.layout == "single" and len(chosen) > 1:
+    wanted = chosen(source.images, options)
+    single = options.layout == "single" or (options.layout == "auto" and len(wanted) == 1)
+    if options.layout == "single" and len(wanted) > 1:
         raise OptionError(
-            f"--layout single takes one image, but {len(chosen)} are to be written: choose one with --images"
+            f"--layout single takes one image, but {len(wanted)} are to be written: choose one with --images"
         )
     decided = []
-    some_native = options.pyramid == "native" and any(image.native_levels for _, image in chosen)
-    for number, (in_source, original) in enumerate(chosen):
+    some_native = options.pyramid == "native" and any(image.native_levels for _, image in wanted)
+    for number, (in_source, original) in enumerate(wanted):
         image = overrides.apply(original, options)
         own = options
         if some_native and not original.native_levels:  # such as the label of a slide
             own = replace(options, pyramid="build", levels=1)
         if not image.name:
-            image = replace(image, name=name if len(chosen) == 1 else f"{name} {number}")
+            image = replace(image, name=name if len(wanted) == 1 else f"{name} {number}")
         decided.append(
             Decided(
                 image,
@@ -139,7 +139,7 @@ def name_of(source: str | os.PathLike[str]) -> str:
     return stem.removesuffix(".ome").removesuffix(".companion")
 
 
-def _chosen(images: Sequence[Image], options: Options) -> list[tuple[int, Image]]:
+def chosen(images: Sequence[Image], options: Options) -> list[tuple[int, Image]]:
     """Return the images to be written, each with its number in the source."""
     numbers = range(len(images)) if options.images is None else options.images
     outside = [number for number in numbers if not 0 <= number < len(images)]
@@ -327,14 +327,18 @@ def _tell(
     options: Options,
 ) -> None:
     """Say what is odd about the input, and refuse what is missing unless it is to be filled."""
-    missing = tuple(opened.missing)
-    if missing and options.on_error == "stop":
+    refuse_missing(source, opened, options)
+    for message in (*opened.warnings, *opened.missing, *_remarks(decided)):
+        observe(events.Note(message))
+
+
+def refuse_missing(source: str, opened: Source, options: Options) -> None:
+    """Refuse an input of which something is missing, unless it is to be filled."""
+    if opened.missing and options.on_error == "stop":
         raise ReadError(
-            f"{source}: {'; '.join(missing)}; "
+            f"{source}: {'; '.join(opened.missing)}; "
             "bring what is missing, or use --on-error fill to go on without it"
         )
-    for message in (*opened.warnings, *missing, *_remarks(decided)):
-        observe(events.Note(message))
 
 
 def _remarks(decided: Sequence[Decided]) -> list[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 from ngff_convert.units import SPACE_UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     import dask.array as da
@@ -92,6 +92,9 @@ class PixelArray(Protocol):
 
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read the same voxels another way, for verification."""
+
+    def stored_chunks(self) -> Iterator[StoredChunks]:
+        """Say where the stored chunks lie, t by t and c by c; `UnsupportedInput` where that is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +179,47 @@ class NativeLevel:
     pixels: PixelArray
     factor: Triple
     shift: Triple
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StoredChunks:
+    """Where chunks of one time point and channel of a level lie in a file of the source.
+
+    Attributes
+    ----------
+    t, c
+        Which.
+    path
+        The file they are in.
+    chunks
+        Voxels of a chunk, (z, y, x). At the level's edges chunks are stored whole all the same.
+    dtype
+        As stored, in the file's byte order.
+    codecs
+        What a chunk went through when it was written, in that order, as numcodecs describes it in JSON:
+        ``'{"id": "shuffle", "elementsize": 2}'``.
+    fill
+        Value of voxels that were never written.
+    told
+        How many chunks this tells about, written or not.
+    number
+        Places in the grid of chunks (z, y, x) of the level's true size, counted in C order, rising; of those
+        chunks that were written.
+    offset, size
+        Bytes from the beginning of the file, and stored bytes, of each.
+    """
+
+    t: int
+    c: int
+    path: str
+    chunks: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    codecs: tuple[str, ...]
+    fill: Any
+    told: int
+    number: NDArray[np.int64]
+    offset: NDArray[np.int64]
+    size: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

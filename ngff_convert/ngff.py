@@ -40,6 +40,7 @@ DESCRIPTIONS = {
     "min": "each voxel is the smallest of those it covers in the level above",
     "median": "each voxel is the median of those it covers in the level above, integers rounded half up",
     "native": "levels of the source file, copied voxel by voxel",
+    "referenced": "levels of the source file, which holds their chunks",
 }
 """How the lower levels are made, in words; one for every method of a plan."""
 

@@ -11,9 +11,11 @@ from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.units import along, space_factor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Calibration, MaybeTriple, PixelArray, Shape
+    from ngff_convert.model import Calibration, MaybeTriple, PixelArray, Shape, StoredChunks
     from ngff_convert.option_values import Span
     from ngff_convert.options import Options
 
@@ -130,6 +132,46 @@ class Cropped(LazyPixels):
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read a box of the box the other way."""
         return self.base.read_by_library(self._inner(box))
+
+    def stored_chunks(self) -> Iterator[StoredChunks]:
+        """Say where those chunks lie that are in the box, which has to begin on their edges.
+
+        Raises
+        ------
+        OptionError
+            It does not.
+        """
+        for stored in self.base.stored_chunks():
+            t, c = (at - first for at, first in zip((stored.t, stored.c), self.box.start[:2], strict=True))
+            if 0 <= t < self.shape[0] and 0 <= c < self.shape[1]:
+                yield replace(self._within(stored), t=t, c=c)
+
+    def _within(self, stored: StoredChunks) -> StoredChunks:
+        import numpy as np
+
+        start = self.box.start[2:]
+        for axis, first, size in zip(AXES[2:], start, stored.chunks, strict=True):
+            if first % size:
+                raise OptionError(
+                    f"--{axis} {first}: chunks are not cut, and begin at multiples of {size}: begin at "
+                    f"{first // size * size}, or convert it instead"
+                )
+        grid, base = (
+            tuple(-(-n // size) for n, size in zip(shape[2:], stored.chunks, strict=True))
+            for shape in (self.shape, self.base.shape)
+        )
+        moved = np.array([first // size for first, size in zip(start, stored.chunks, strict=True)])
+        cells = np.stack(np.unravel_index(stored.number, base), axis=-1) - moved
+        inside = ((cells >= 0) & (cells < np.array(grid))).all(axis=1)
+        number = np.ravel_multi_index(tuple(cells[inside].T), grid)
+        is_whole = stored.number.size == stored.told
+        return replace(
+            stored,
+            told=number.size + (not is_whole),  # what is absent may be outside, which does no harm
+            number=number,
+            offset=stored.offset[inside],
+            size=stored.size[inside],
+        )
 
     def _inner(self, box: Box) -> Box:
         return Box(_sum(box.start, self.box.start), _sum(box.stop, self.box.start))

@@ -312,7 +312,7 @@ def test_copied_levels_keep_the_geometry_of_the_source() -> None:
 def test_every_method_is_named_and_described(method: str) -> None:
     multiscales = ome_of(an_image(), method=method)["multiscales"][0]
     assert multiscales["type"] == multiscales["metadata"]["kwargs"]["method"] == method
-    assert set(DESCRIPTIONS) == {*METHODS, "native"}
+    assert set(DESCRIPTIONS) == {*METHODS, "native", "referenced"}
 
 
 # -- channels ------------------------------------------------------------------------------------------------

@@ -36,13 +36,13 @@ from ngff_convert.model import Box, Shape
 from ngff_convert.readers.addresses import Address, address_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Image
+    from ngff_convert.model import Image, StoredChunks
 
 MAX_NAMED = 10
 """Files, places and the like that a message names before it only counts."""
@@ -366,6 +366,18 @@ class LazyPixels(ABC):
         leave this as it is, and `library` empty.
         """
         return self.read(box)
+
+    def stored_chunks(self) -> Iterator[StoredChunks]:
+        """Say where the chunks lie, t by t, c by c and file by file, so that others can read them.
+
+        Raises
+        ------
+        UnsupportedInput
+            They are stored in a way that others do not read; it is named.
+        NotImplementedError
+            Readers that cannot tell leave this as it is.
+        """
+        raise NotImplementedError("its reader does not say where the chunks lie")
 
     def __getitem__(self, index: Any, /) -> NDArray[Any]:  # noqa: ANN401 - any basic numpy index
         """Read any basic numpy index: integers, slices with steps, ``...``."""

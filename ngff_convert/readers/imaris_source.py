@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from ngff_convert.readers.contract import MAX_NAMED, LazyPixels, is_remote
 from ngff_convert.readers.hdf5_chunks import Storage, index_bytes, inspect, ranges, read_box, storage_of
 from ngff_convert.readers.hdf5_files import Hdf5Files
 from ngff_convert.readers.hdf5_library import read_box_by_library
+from ngff_convert.readers.hdf5_references import stored_chunks, without_any
 from ngff_convert.readers.imaris_layout import (
     ImageGroup,
     LevelGroup,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, NativeLevel, Shape
+    from ngff_convert.model import Box, NativeLevel, Shape, StoredChunks
     from ngff_convert.readers.read_ahead import Wanted
 
 
@@ -91,6 +92,17 @@ class ImarisPixels(LazyPixels):
         """Read a box as HDF5 finds it."""
         with self._ahead(box):
             return self._read(box, read_box_by_library)
+
+    def stored_chunks(self) -> Iterator[StoredChunks]:
+        """Say where the chunks of every dataset lie; of groups that are missing, that there are none."""
+        pairs = list(product(range(self.shape[0]), range(self.shape[1])))
+        some = next(pair for pair in pairs if pair not in self.missing)
+        for t, c in pairs:
+            if (t, c) not in self.missing:
+                yield stored_chunks(self.files, self._storage(t, c), t, c, self.shape[2:])
+            else:
+                like = stored_chunks(self.files, self._storage(*some), t, c, self.shape[2:])
+                yield without_any(like, fill=0)
 
     def _read(self, box: Box, read_dataset: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ngff_convert.errors import ReadError
+from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.readers.contract import LazyPixels, is_remote
 from ngff_convert.readers.open_files import CACHE_BYTES
 from ngff_convert.readers.read_ahead import ahead
 from ngff_convert.readers.tiff_files import damage_named, logged, page_words
 from ngff_convert.readers.tiff_library import read_page_by_library
 from ngff_convert.readers.tiff_planes import Page, describe_page, ranges, read_page
+from ngff_convert.readers.tiff_references import Located, check, decoding, stored_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box, Channel, Shape
+    from ngff_convert.model import Box, Channel, Shape, StoredChunks
     from ngff_convert.readers.read_ahead import Wanted
     from ngff_convert.readers.tiff_files import TiffFiles, TiffHandle
 
@@ -126,6 +127,37 @@ class TiffPixels(LazyPixels):
         """Read a box as tifffile reads it."""
         with self._ahead(box):
             return self._read(box, self._read_page_by_library)
+
+    def stored_chunks(self) -> Iterator[StoredChunks]:
+        """Say where the strips and tiles of every page lie."""
+        first = tuple(np.argwhere(self.pages.page != MISSING)[0].tolist())
+        number = int(self.pages.page[first])
+        with self.files.using(self.paths[self.pages.file[first]]) as file:
+            like = self._page(file, number, first)
+            how = decoding(file, number, self.pages.sub, like)
+        if self.depth % how.chunks[0] and self.pages.page.shape[2] > 1:
+            raise UnsupportedInput(f"{like.where}: its planes are not whole chunks: convert it instead")
+        checked = False
+        for t in range(self.shape[0]):
+            for c in range(self.shape[1]):
+                at_c, sample = divmod(c, self.samples)
+                for stored in stored_chunks(self._located(t, at_c), how, like, sample, t, c):
+                    if not checked and stored.number.size:
+                        with self.files.using(stored.path) as file:
+                            check(self, how, stored, file)
+                        checked = True
+                    yield stored
+
+    def _located(self, t: int, c: int) -> Iterator[Located]:
+        path = self.paths[self.pages.file[t, c, 0]]
+        for z in range(self.pages.page.shape[2]):
+            number = int(self.pages.page[t, c, z])
+            if number == MISSING:
+                yield Located(path, None)
+                continue
+            path = self.paths[self.pages.file[t, c, z]]
+            with self.files.using(path) as file:
+                yield Located(path, self._page(file, number, (t, c, z)))
 
     def _read(self, box: Box, read_part: Callable[..., None]) -> NDArray[Any]:
         out = np.empty(box.shape, self.dtype)

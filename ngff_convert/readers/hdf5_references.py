@@ -1,0 +1,167 @@
+"""Where the chunks of an HDF5 dataset lie, for others that read them: only what Zarr v2 has words for.
+
+That is none, deflate and shuffle, in any order of the two that it knows; what is stored in one piece is
+described as chunks of whole planes. Everything else is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.model import StoredChunks
+from ngff_convert.readers.hdf5_filters import DEFLATE, SHUFFLE
+from ngff_convert.readers.hdf5_tables import grid_of, strides
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ngff_convert.readers.hdf5_chunks import Storage
+    from ngff_convert.readers.hdf5_files import Hdf5Files
+    from ngff_convert.readers.hdf5_filters import Filter
+    from ngff_convert.readers.hdf5_tables import ChunkTable
+
+PIECE_BYTES = 2**20
+"""About so much of what is stored in one piece is a chunk, but a whole plane at the least."""
+
+_INSTEAD = "convert it instead"
+
+
+def stored_chunks(
+    files: Hdf5Files, storage: Storage, t: int, c: int, true_zyx: Sequence[int]
+) -> StoredChunks:
+    """Say where the chunks of a dataset lie.
+
+    Parameters
+    ----------
+    files
+        Where files are opened.
+    storage
+        The dataset, from `storage_of`.
+    t, c
+        What it is of.
+    true_zyx
+        Its size without padding, voxels; chunks that hold nothing but padding are left out.
+
+    Raises
+    ------
+    UnsupportedInput
+        It is stored in a way that Zarr v2 does not know; filters are named.
+    ReadError
+        Chunks lie beyond the end of the file, or are of a wrong size.
+    """
+    _refuse_filters(storage)
+    if storage.layout == "contiguous":
+        found, steps = _pieces(storage, t, c, true_zyx), storage.filters
+    elif storage.table is not None:
+        found, steps = _written(storage, storage.table, t, c, true_zyx)
+    else:
+        raise UnsupportedInput(
+            f"{storage.place}: is stored as only HDF5 reads it (virtual, compact, external, or numbers of an "
+            f"odd format): {_INSTEAD}"
+        )
+    found = replace(found, codecs=tuple(word for step in steps for word in _words(storage, step)))
+    with files.using(storage.place.path) as file:
+        n_bytes = prod(found.chunks) * found.dtype.itemsize
+        if (found.offset + found.size).max(initial=0) > file.size:
+            raise ReadError(f"{storage.place}: chunks lie beyond the end of the file; copy it again")
+    if DEFLATE not in (step.code for step in steps) and (found.size != n_bytes).any():
+        raise ReadError(f"{storage.place}: chunks are not of {n_bytes} bytes; copy it again")
+    return found
+
+
+def without_any(like: StoredChunks, fill: float) -> StoredChunks:
+    """Return what is stored alike, but of which no chunk was written."""
+    none = np.empty(0, np.int64)
+    return replace(like, fill=fill, number=none, offset=none, size=none)
+
+
+def _refuse_filters(storage: Storage) -> None:
+    foreign = [str(step) for step in storage.filters if step.code not in (DEFLATE, SHUFFLE)]
+    if foreign:
+        raise UnsupportedInput(
+            f"{storage.place}: its chunks are compressed with {' and '.join(foreign)}; only deflate, with or "
+            f"without shuffle, and none can be referred to: {_INSTEAD}"
+        )
+
+
+def _words(storage: Storage, step: Filter) -> tuple[str, ...]:
+    """Return a filter as numcodecs describes it; nothing for a shuffle of single bytes."""
+    if step.code == DEFLATE:
+        return ('{"id": "zlib", "level": 1}',)  # the level does not matter to who reads
+    width = step.values[0] if step.values else 1
+    n_bytes = prod(storage.chunks or ()) * storage.dtype.itemsize
+    before = storage.filters[: storage.filters.index(step)]
+    if width > 1 and (n_bytes % width or any(other.code == DEFLATE for other in before)):
+        raise UnsupportedInput(
+            f"{storage.place}: its filters are {storage.compression}, in this order; Zarr knows no such "
+            f"shuffle: {_INSTEAD}"
+        )
+    return (f'{{"id": "shuffle", "elementsize": {width}}}',) if width > 1 else ()
+
+
+def _written(
+    storage: Storage, table: ChunkTable, t: int, c: int, true_zyx: Sequence[int]
+) -> tuple[StoredChunks, tuple[Filter, ...]]:
+    """Return the chunks within the true size, and the filters that all of them went through."""
+    chunks = storage.chunks or ()
+    stored, grid = grid_of(storage.shape, chunks), grid_of(true_zyx, chunks)
+    number = np.arange(table.offset.size) if table.number is None else table.number
+    rows: Any = slice(None)
+    if stored != grid:
+        cells = number[:, np.newaxis] // strides(stored) % np.array(stored, np.int64)
+        rows = (cells < np.array(grid)).all(axis=1)
+        number = cells[rows] @ strides(grid)
+    masks = {0} if table.mask is None else set(np.unique(table.mask[rows]).tolist()) or {0}
+    if len(masks) > 1:
+        raise UnsupportedInput(
+            f"{storage.place}: some of its chunks, which did not get smaller, are stored without "
+            f"{storage.compression}, others with it; Zarr has one codec for all: {_INSTEAD}"
+        )
+    (mask,) = masks
+    steps = tuple(step for bit, step in enumerate(storage.filters) if not mask >> bit & 1)
+    return _record(storage, t, c, chunks, prod(grid), number, table.offset[rows], table.size[rows]), steps
+
+
+def _pieces(storage: Storage, t: int, c: int, true_zyx: Sequence[int]) -> StoredChunks:
+    """Return what is stored in one piece as chunks of as many planes as divide it."""
+    z, y, x = storage.shape
+    plane = y * x * storage.dtype.itemsize
+    depth = max(n for n in range(1, z + 1) if z % n == 0 and (n == 1 or n * plane <= PIECE_BYTES))
+    # Along y and x all of it is one chunk; only along z does the true size end sooner.
+    told = -(-true_zyx[0] // depth)
+    number = np.arange(0 if storage.offset is None else told)
+    offset = (storage.offset or 0) + number * depth * plane
+    return _record(storage, t, c, (depth, y, x), told, number, offset, np.full(number.size, depth * plane))
+
+
+def _record(
+    storage: Storage,
+    t: int,
+    c: int,
+    chunks: tuple[int, ...],
+    told: int,
+    number: NDArray[np.int64],
+    offset: NDArray[np.int64],
+    size: NDArray[Any],
+) -> StoredChunks:
+    z, y, x = chunks
+    return StoredChunks(
+        t=t,
+        c=c,
+        path=storage.place.path,
+        chunks=(z, y, x),
+        dtype=storage.dtype,
+        codecs=(),
+        fill=storage.fill,
+        told=told,
+        number=number,
+        offset=offset,
+        size=size.astype(np.int64),
+    )
