@@ -73,6 +73,8 @@ class BucketTarget(AbstractContextManager["BucketTarget"]):
         place, name = self.path.rstrip("/"), str(source).rstrip("/")
         if f"{name}/".startswith(f"{place}/"):
             raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
+        if f"{place}/".startswith(f"{name}/"):
+            raise TargetError(f"{place}: is within the input {source}; choose another output")
         with self._reaching():
             if self._record() is not None:
                 if not self._is_whole():

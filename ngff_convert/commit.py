@@ -15,6 +15,7 @@ import re
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ngff_convert import file_system, resume
@@ -24,7 +25,6 @@ from ngff_convert.storage import Folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from types import TracebackType
 
 PLAN_FILE = f"{UNFINISHED}-plan.json"
@@ -107,6 +107,9 @@ class Target(AbstractContextManager["Target"]):
         for place in (self.path, self.partial):
             if file_system.is_or_holds(place, source):
                 raise TargetError(f"{place}: is, or holds, the input {source}; choose another output")
+        for store in _stores_around(source):
+            if file_system.is_or_holds(store, str(self.path)):
+                raise TargetError(f"{self.path}: is within the input {store}; choose another output")
         self._take_over()
         self._check_free()
 
@@ -420,3 +423,16 @@ def _is_store(path: Path) -> bool:
     except OSError:
         return False
     return not content or not content.isdisjoint(HIERARCHY_FILES)
+
+
+def _stores_around(source: str) -> list[Path]:
+    """Return the Zarr group that a source is, and those it is in; nothing is to be written into them."""
+
+    def is_group(folder: Path) -> bool:
+        return any(os.path.lexists(folder / name) for name in HIERARCHY_FILES)
+
+    try:
+        place = Path(os.path.realpath(source))
+        return [place, *filter(is_group, place.parents)] if is_group(place) else []
+    except (OSError, ValueError):
+        return []

@@ -213,6 +213,19 @@ def test_the_input_is_never_overwritten(tmp_path: Path, source: str, overwrite: 
         Target(tmp_path / "link", overwrite).check(source)
 
 
+@pytest.mark.parametrize("given", ["in.zarr", "in.zarr/B/2/0", "link"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_is_written_into_the_store_that_is_read(tmp_path: Path, given: str, overwrite: bool) -> None:
+    for folder in ("in.zarr", "in.zarr/B/2/0"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / ".zgroup").touch()
+    (tmp_path / "link").symlink_to("in.zarr")
+    for output in ("in.zarr/out", "in.zarr/B/2/0/out", "link/B/2/1", "in.zarr/B/../out"):
+        with pytest.raises(TargetError, match="is within the input"):
+            Target(tmp_path / output, overwrite).check(str(tmp_path / given))
+    Target(tmp_path / "out", overwrite).check(str(tmp_path / given))
+
+
 @pytest.mark.parametrize("given", ["o4.partial", "o4.partial/in.ims", "o4.partial/link.ims"])
 def test_the_input_is_not_where_the_work_will_be(tmp_path: Path, source: str, given: str) -> None:
     path = tmp_path / given
