@@ -106,7 +106,8 @@ def pairs(words: Sequence[str], folder: str) -> list[tuple[str, str]]:
     ----------
     words
         Inputs as `convert` takes them, and patterns with ``*``, ``?``, ``[...]`` and ``**``. A pattern stands
-        for files, or for folders if it ends with a slash; what is in a Zarr store does not count.
+        for files, or for folders if it ends with a slash; what is in a Zarr store does not count, and stores
+        themselves only where it ends with ``.zarr``.
     folder
         Where outputs go, as ``NAME.ome.zarr``, in the folders that a pattern has wildcards for.
 
@@ -140,10 +141,12 @@ def _fixed_part(pattern: str) -> str:
 
 
 def _matches(pattern: str, base: str) -> list[str]:
-    folders = pattern.endswith("/")
+    of_stores = pattern.rstrip("/").endswith(".zarr")
+    folders = of_stores or pattern.endswith("/")
     kind = os.path.isdir if folders else os.path.isfile
     found = [path for path in sorted(glob.glob(pattern, recursive=True)) if kind(path)]  # noqa: PTH207
-    found = [path for path in found if not any(map(_IN_STORE.search, _inner(path, base)))]
+    last = -1 if of_stores else None
+    found = [path for path in found if not any(map(_IN_STORE.search, _inner(path, base)[:last]))]
     if not found:
         what = "no folder" if folders else "no file (a pattern for folders ends with /)"
         raise OptionError(f"{pattern}: matches {what}; look at its spelling and the folder you are in")

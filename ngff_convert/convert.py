@@ -136,7 +136,7 @@ def name_of(source: str | os.PathLike[str]) -> str:
     """
     path = Path(name_in(os.fspath(source)))
     stem = path.name if os.path.isdir(source) else path.stem  # noqa: PTH112 - never raises
-    return stem.removesuffix(".ome").removesuffix(".companion")
+    return stem.removesuffix(".zarr").removesuffix(".ome").removesuffix(".companion")
 
 
 def chosen(images: Sequence[Image], options: Options) -> list[tuple[int, Image]]:

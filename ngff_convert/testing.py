@@ -79,7 +79,7 @@ def check_reader(reader: Reader, path: str) -> None:
     reader
         The reader.
     path
-        A small file of its format, best with several time points, channels and chunks.
+        A small file of its format, or folder, best with several time points, channels and chunks.
 
     Raises
     ------
@@ -116,8 +116,10 @@ def _check_description(reader: Reader) -> None:
 
 
 def _check_recognition(reader: Reader, path: str) -> None:
-    with Path(path).open("rb") as stream:
-        head = stream.read(HEAD_BYTES)
+    head = b""
+    if not Path(path).is_dir():
+        with Path(path).open("rb") as stream:
+            head = stream.read(HEAD_BYTES)
     if reader.can_read(path, head) is not True:
         _fail(f"can_read is not True for {path}")
     garbage = (

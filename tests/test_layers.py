@@ -43,7 +43,7 @@ LAYERS = [
 # Readers have layers of their own within their family of formats, above only these.
 STORAGE = {"storage", "storage_contract", "storage_disk"}
 VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", *STORAGE}
-READERS_IMPORT = {"model", "units", "errors", "ome_schema", "readers.contract"}
+READERS_IMPORT = {"model", "units", "errors", "ome_schema", "storage", "readers.contract"}
 
 
 def modules() -> dict[str, Path]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from ngff_convert.errors import UnsupportedInput
-from ngff_convert.readers.urls import SCHEMES, scheme_of, shown
+from ngff_convert.readers.urls import SCHEMES, is_store, scheme_of, shown, without_slash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +130,9 @@ def address_of(path: str, storage_options: Sequence[tuple[str, str]] = ()) -> Ad
     if isinstance(path, Address):
         return path
     path = os.fspath(path)
-    return Address(path, storage_options) if scheme_of(path) else None
+    if not scheme_of(path):
+        return None
+    return Address(without_slash(path) if is_store(path) else path, storage_options)
 
 
 def _check(path: str) -> None:

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
 from ngff_convert.model import Box, Shape
 from ngff_convert.readers.addresses import Address, address_of
+from ngff_convert.readers.urls import is_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,6 +179,11 @@ def is_remote(path: str) -> bool:
     return isinstance(path, Address)
 
 
+def is_stored(path: str) -> bool:
+    """Whether a path is an address of a store of many files, by its name; nothing is asked for."""
+    return is_remote(path) and is_store(path)
+
+
 def remote_facts(path: str, count: int, *, anew: bool = False) -> tuple[int, int, bytes] | None:
     """Return what tells that a file on a server is still the same one; None for a local file.
 
@@ -200,6 +206,9 @@ def remote_facts(path: str, count: int, *, anew: bool = False) -> tuple[int, int
     ReadError
         It is not there any more, or cannot be read.
     """
+    if (facts := getattr(path, "facts", None)) is not None:  # a file of a store, which need not be one
+        size, version, ends = facts(count)
+        return size, version, ends
     address = address_of(path)
     if address is None:
         return None

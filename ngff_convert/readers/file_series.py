@@ -10,6 +10,7 @@ from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.readers.contract import MAX_NAMED, NO_WISHES, addressed, is_remote, read_head
 from ngff_convert.readers.file_patterns import candidates, name_of, natural, parse
 from ngff_convert.readers.ome_tiff import COMPANION, OmeTiffReader
+from ngff_convert.readers.ome_zarr import holds_zarr
 from ngff_convert.readers.tiff import TiffReader
 from ngff_convert.readers.tiff_head import holds_ome_xml
 
@@ -32,6 +33,8 @@ class FileSeriesReader:
         if head:
             return False
         try:
+            if holds_zarr(path):  # which may have files of any name besides
+                return False
             if os.path.isdir(path):  # noqa: PTH112
                 with os.scandir(path) as entries:
                     return any(_is_tiff_name(entry.name) for entry in entries)

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import OptionError, UnsupportedInput
-from ngff_convert.readers.contract import addressed, is_remote, open_bytes, read_head
+from ngff_convert.readers.contract import addressed, is_remote, is_stored, open_bytes, read_head
 
 if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reader
@@ -78,7 +78,7 @@ def pick(path: str, name: str | None = None) -> Reader:
     several = _is_folder_or_pattern(path)
     head = b"" if several else read_head(path)
     able = [reader for reader in known.values() if _recognises(reader, path, head)]
-    if is_remote(path):
+    if is_remote(path) and not several:
         open_bytes(path).check()  # a reader that could not look does not recognise anything
     # Where two formats share their first bytes, the one whose suffix fits is the more particular one.
     able.sort(key=lambda reader: not path.lower().endswith(tuple(reader.suffixes)))
@@ -96,8 +96,8 @@ def pick(path: str, name: str | None = None) -> Reader:
 
 
 def _is_folder_or_pattern(path: str) -> bool:
-    if is_remote(path):  # none of these is
-        return False
+    if is_remote(path):  # of a store, it is not looked before it is opened
+        return is_stored(path)
     is_pattern = not {"{", "*"}.isdisjoint(path) and not os.path.lexists(path)
     return is_pattern or os.path.isdir(path)  # noqa: PTH112 - that never raises, whatever the name
 

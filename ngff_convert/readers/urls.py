@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 SCHEMES = ("http", "https", "s3", "gs")
 """Files of these are read."""
 
+ARCHIVE = ".ozx"
+"""How the name of a store in one file ends."""
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -35,3 +38,31 @@ def shown(url: str) -> str:
         return url
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def is_store(url: str) -> bool:
+    """Whether a URL is, by its name, one of an OME-Zarr or of something in it.
+
+    Examples
+    --------
+    >>> is_store("s3://bucket/a.ome.zarr/B/2/0"), is_store("https://host/a.ozx?key=1"), is_store("gs://zarr/a")
+    (True, True, False)
+    """
+    web = scheme_of(url) in ("http", "https")
+    path = urlsplit(url).path if web else url.partition("://")[2].partition("/")[2]
+    parts = path.lower().rstrip("/").split("/")
+    return parts[-1].endswith(ARCHIVE) or any(part.endswith(".zarr") for part in parts)
+
+
+def without_slash(url: str) -> str:
+    """Return a URL without slashes at the end of its path.
+
+    Examples
+    --------
+    >>> without_slash("https://host/a.zarr/?key=1"), without_slash("s3://bucket/a.zarr//")
+    ('https://host/a.zarr?key=1', 's3://bucket/a.zarr')
+    """
+    if scheme_of(url) not in ("http", "https"):
+        return url.rstrip("/")
+    parts = urlsplit(url)
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
