@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ngff_convert.plates import PlateField
 
 Shape: TypeAlias = tuple[int, ...]
 Triple: TypeAlias = tuple[float, ...]
@@ -263,6 +264,8 @@ class Image:
         What the source says, section by section, key by key, as text.
     ome
         The source's own OME-XML, which the sidecar carries on; None if it has none.
+    plate_field
+        Where in a plate of wells it was taken; None if it is not of a plate.
     """
 
     name: str
@@ -274,6 +277,7 @@ class Image:
     is_label: bool = False
     original_metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ome: SourceOme | None = None
+    plate_field: PlateField | None = None
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

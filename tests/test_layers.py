@@ -38,12 +38,12 @@ LAYERS = [
     {"storage"},
     {"storage_disk", "storage_remote"},
     {"storage_contract", "zip_writer", "file_system"},
-    {"units", "errors", "version", "ome_schema"},
+    {"units", "errors", "version", "ome_schema", "plates"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
 STORAGE = {"storage", "storage_contract", "storage_disk"}
 VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", *STORAGE}
-READERS_IMPORT = {"model", "units", "errors", "ome_schema", "storage", "readers.contract"}
+READERS_IMPORT = {"model", "plates", "units", "errors", "ome_schema", "storage", "readers.contract"}
 
 
 def modules() -> dict[str, Path]:
