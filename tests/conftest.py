@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+from servers import s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from servers import S3Server
 
 settings.register_profile("no deadline", deadline=None)  # timings belong to the benchmarks
 settings.load_profile("no deadline")
@@ -51,3 +54,12 @@ def _interruptible() -> None:
     """In the background of a script SIGINT is ignored, also by the processes that a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Start a server with a bucket, which the environment leads to."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running

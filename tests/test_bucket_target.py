@@ -31,19 +31,9 @@ from ngff_convert.validate import validate
 from ngff_convert.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from servers import S3Server
 
 SMALL: dict[str, Any] = {"chunks": (8, 32, 32), "memory": 12 * 2**20}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture

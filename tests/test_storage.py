@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tensorstore as ts
 from remote_stores import put, upload
-from servers import Faults, http_files, s3_server
+from servers import Faults, http_files
 
 from ngff_convert.errors import OptionError, ReadError
 from ngff_convert.storage import Entry, Folder, Storage, Unreachable, Zipped, at, storage_of
 from ngff_convert.storage_remote import Remote, s3_members, s3_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from servers import S3Server
@@ -50,14 +49,6 @@ def zipped(folder: Path, archive: Path, **settings: Any) -> Path:
         for path in sorted(folder.rglob("*")):
             file.write(path, path.relative_to(folder))
     return archive
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture(scope="module")

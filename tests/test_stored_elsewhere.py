@@ -25,7 +25,7 @@ from ngff_convert.validate import RULES, Validation, validate
 from ngff_convert.verify import verify
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from servers import S3Server
 
@@ -36,14 +36,6 @@ LAYOUTS = {
     "two images": Case(two_images),
     "two images, 0.4": CASES["two images, the other way round"],
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
 
 
 @pytest.fixture(scope="module")
