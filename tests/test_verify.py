@@ -165,7 +165,7 @@ DAMAGED = {
     "its own levels": Case(lambda f: ims(f, levels=3), {"pyramid": "native", "codec": Codec("blosc-zstd")}),
 }
 
-FLIPS = 60
+FLIPS = 25
 
 
 @pytest.mark.parametrize("name", DAMAGED)
