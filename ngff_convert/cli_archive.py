@@ -25,7 +25,7 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
 
 
 @cloup.command("pack")
-@cloup.argument("store", metavar="STORE", help="A finished OME-Zarr store of version 0.5.")
+@cloup.argument("store", metavar="STORE", help="A finished OME-Zarr store of version 0.5 or 0.6.")
 @cloup.argument("target", metavar="[OUT]", required=False, help="The archive to make.  [default: NAME.ozx]")
 @cloup.option("--overwrite", is_flag=True, help="Replace an archive of that name.")
 @_QUIET

@@ -87,7 +87,7 @@ def verify_command(
 def validate_command(
     store: str, deep: bool, workers: int | None, storage_options: tuple[tuple[str, str], ...], as_json: bool
 ) -> None:
-    """Check OUT against OME-NGFF 0.4 or 0.5.
+    """Check OUT against OME-NGFF 0.4, 0.5 or 0.6.
 
     Its metadata are held against the rules, and its files against its metadata.
 

@@ -67,7 +67,7 @@ _PARTS = {"t": "time points", "c": "channels", "z": "planes", "y": "rows", "x": 
 
 STORE = cloup.option_group(
     "Output",
-    _option("--ngff-version", "Version of OME-Zarr: 0.5 is Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
+    _option("--ngff-version", "Version of OME-Zarr: 0.5 and 0.6 are Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
     _option(
         "--chunks Z,Y,X", "Unit of compression, voxels; auto is about 1 MiB on the source's own grid.", SIZES
     ),

@@ -1,8 +1,9 @@
-"""Plan + image -> the metadata of OME-Zarr (OME-NGFF 0.4 and 0.5) as JSON-ready dicts. No file is touched.
+"""Plan + image -> the metadata of OME-Zarr (OME-NGFF 0.4 to 0.6) as JSON-ready dicts. No file is touched.
 
-The two versions differ in their envelope only: 0.4 keeps its keys at the top of a group's attributes and its
-version in the multiscales, 0.5 keeps both under ``ome``. What is unknown is left out: nothing is null, no
-number is NaN or infinite, and an axis has a unit only where its step is known.
+0.4 and 0.5 differ in their envelope only: 0.4 keeps its keys at the top of a group's attributes and its
+version in the multiscales, 0.5 keeps both under ``ome``. 0.6 is 0.5 but for axes and transformations, which
+`ngff_systems` puts into its form. What is unknown is left out: nothing is null, no number is NaN or infinite,
+and an axis has a unit only where its step is known.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ngff_convert.model import AXES
+from ngff_convert.ngff_systems import with_systems
 from ngff_convert.version import PROGRAM, __version__
 
 if TYPE_CHECKING:
@@ -85,6 +87,8 @@ def image_attributes(
     }
     if plan.ngff_version == "0.4":
         multiscales = {"version": "0.4", **multiscales}
+    elif plan.ngff_version == "0.6":
+        multiscales = with_systems(multiscales)
     return _enveloped(
         plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)}
     )
@@ -205,7 +209,7 @@ def ome_group_attributes(version: str, series: Sequence[str]) -> Attributes:
 
 
 def group_documents(version: str, attributes: Attributes) -> dict[str, Attributes]:
-    """Return the files that make a Zarr group: name -> JSON. Zarr v2 for OME-NGFF 0.4, v3 for 0.5.
+    """Return the files that make a Zarr group: name -> JSON. Zarr v2 for OME-NGFF 0.4, v3 for later ones.
 
     Examples
     --------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Auto: TypeAlias = Literal["auto"]
 
-NGFF_VERSIONS = ("0.4", "0.5")
+NGFF_VERSIONS = ("0.4", "0.5", "0.6")
 METHODS = ("mean", "nearest", "mode", "max", "min", "median")
 PYRAMIDS = ("build", "native")
 LAYOUTS = ("auto", "single", "bioformats2raw")

@@ -71,7 +71,7 @@ class Sink:
     folder
         The image's group in it: ``""`` is the root.
     ngff_version
-        ``"0.4"`` (Zarr v2) or ``"0.5"`` (Zarr v3).
+        ``"0.4"`` (Zarr v2), or ``"0.5"`` or ``"0.6"`` (Zarr v3).
     axes
         The axes that are stored, a subset of ``tczyx``.
     workers

@@ -1,7 +1,8 @@
 """A finished OME-Zarr store, read back: its images, their levels, and how the levels were made.
 
-Reads NGFF 0.4 (Zarr v2) and 0.5 (Zarr v3), by whatever program, and refuses what is not as the specification
-has it. One image is the root itself; several are groups below it, as bioformats2raw lays them out.
+Reads NGFF 0.4 (Zarr v2), 0.5 and 0.6 (Zarr v3), by whatever program, and refuses what is not as the
+specification has it. One image is the root itself; several are groups below it, as bioformats2raw lays them
+out.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ngff_convert.model import AXES, Box
 from ngff_convert.storage import Folder, at, check_reached, joined
 from ngff_convert.validation import nodes
 from ngff_convert.validation.findings import Findings, shown
+from ngff_convert.validation.systems import axes_of
 from ngff_convert.version import PROGRAM
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from ngff_convert.model import Shape
     from ngff_convert.storage import Storage
 
-_ARRAY_FILES = {"0.4": ".zarray", "0.5": "zarr.json"}
+_ARRAY_FILES = {"0.4": ".zarray", "0.5": "zarr.json", "0.6": "zarr.json"}
 
 
 class StoredLevel:
@@ -378,9 +380,12 @@ def _attributes(root: Storage, group: str) -> tuple[str, dict[str, Any]]:
     if root.has(joined(group, "zarr.json")):
         path = joined(group, "zarr.json")
         ome = _object(_read_json(root, path).get("attributes")).get("ome")
-        if not isinstance(ome, dict) or ome.get("version") != "0.5":
-            raise VerificationError(f"{at(root, path)}: is not of OME-NGFF 0.5; only 0.4 and 0.5 are known")
-        return "0.5", ome
+        version = _object(ome).get("version")
+        if not isinstance(ome, dict) or version not in ("0.5", "0.6"):
+            raise VerificationError(
+                f"{at(root, path)}: is of OME-NGFF {shown(version)}; only 0.4, 0.5 and 0.6 are known"
+            )
+        return str(version), ome
     if not root.has(joined(group, ".zattrs")):
         raise UnsupportedInput(
             f"{at(root, group)}: is no OME-Zarr group: neither zarr.json nor .zattrs is there"
@@ -392,7 +397,7 @@ def _image(root: Storage, folder: str, version: str, attributes: dict[str, Any])
     where = at(root, folder)
     try:
         (multiscales, *_) = attributes["multiscales"]
-        names = [axis["name"] for axis in multiscales["axes"]]
+        names = [axis["name"] for axis in axes_of(multiscales)]
         paths = [_below(root, folder, dataset["path"]) for dataset in multiscales["datasets"]]
         metadata = multiscales.get("metadata") or {}
         kwargs = dict(metadata["kwargs"]) if metadata.get("method") == PROGRAM else None

@@ -2,7 +2,7 @@
 
 It takes any store in a folder or an archive, also one that was made to do harm: what it reads is bounded, and
 nothing outside the folder is opened. A store in a bucket or on a web server is one that its user trusts. The
-rules are those of OME-NGFF 0.4 and 0.5 and a few that viewers make; `RULES` lists them all.
+rules are those of OME-NGFF 0.4 to 0.6 and a few that viewers make; `RULES` lists them all.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def verify(
     source
         The input of the conversion.
     store
-        OME-NGFF 0.4 or 0.5: its folder, its archive, or its address: ``s3://``, ``gs://``, ``http://``.
+        OME-NGFF 0.4, 0.5 or 0.6: its folder, its archive, or its address: ``s3://``, ``gs://``, ``http://``.
     options
         How the input is read, if not by default: `reader`, `axes`, `shape`, `files_from`, `on_error`; how
         many boxes are in work at once, and in what memory: `workers`, `memory`. Of a store that another

@@ -204,7 +204,7 @@ class WritePlan:
     codec
         How chunks are compressed.
     ngff_version
-        ``"0.4"`` or ``"0.5"``.
+        ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     axes
         The axes that are stored, a subset of ``tczyx``; one that is left out has size 1.
     method

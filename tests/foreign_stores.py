@@ -82,10 +82,14 @@ def _write_image(
                 settings["shards"] = (2, 3, 32, 32)[-data.ndim :]
         group.create_array(str(level), **settings)[...] = data
         scale = [1.0, 2.0, 0.5 * 2**level, 0.5 * 2**level][-data.ndim :]
-        transformations = [{"type": "scale", "scale": scale}]
+        transformations: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
         if level:
             shift = [0.0, 0.0, 0.25 * (2**level - 1), 0.25 * (2**level - 1)][-data.ndim :]
             transformations.append({"type": "translation", "translation": shift})
+        if version == "0.6":
+            whole = {"type": "sequence", "transformations": transformations} if level else transformations[0]
+            ends = {"input": {"path": str(level)}, "output": {"name": "physical"}}
+            transformations = [{**whole, **ends}]
         datasets.append({"path": str(level), "coordinateTransformations": transformations})
         data = data[..., ::2, ::2]
     multiscales: dict[str, Any] = {"name": "test", "datasets": datasets}

@@ -576,7 +576,7 @@ def test_a_row_may_name_a_list_of_files(here: Path) -> None:
         ("in,spacing\ndata/a.ims,1,1,1\n", "line 2: has 4 cells for 2 columns; a cell with commas is quoted"),
         ('in,spacing\ndata/a.ims,"1,1"\n', "line 2: --spacing takes three numbers"),
         ("in,levels\ndata/a.ims,1\ndata/b c.ims,two\n", "line 3: --levels: 'two' is not a valid integer"),
-        ("in,ngff-version\ndata/a.ims,0.6\n", "line 2: --ngff-version: '0.6' is not one of"),
+        ("in,ngff-version\ndata/a.ims,0.7\n", "line 2: --ngff-version: '0.7' is not one of"),
         ("in,overwrite\ndata/a.ims,maybe\n", "line 2: --overwrite: 'maybe' is not one of true, yes"),
         ("in,out\ndata/a.ims,x\ndata/b c.ims,./x\n", "would be the output of"),
         ("in,dry-run\ndata/a.ims,yes\n", "the column 'dry-run' is no option"),

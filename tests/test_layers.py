@@ -38,7 +38,7 @@ LAYERS = [
     {"storage"},
     {"storage_disk", "storage_remote"},
     {"storage_contract", "zip_writer", "file_system"},
-    {"units", "errors", "version", "ome_schema", "plates"},
+    {"units", "errors", "version", "ome_schema", "ngff_systems", "plates"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
 STORAGE = {"storage", "storage_contract", "storage_disk"}

@@ -224,11 +224,40 @@ OMERO = {
 }
 
 
+WITH_SYSTEMS = {
+    "name": "kidney",
+    "coordinateSystems": [{"name": "physical", "axes": MULTISCALES["axes"]}],
+    "datasets": [
+        {
+            "path": path,
+            "coordinateTransformations": [
+                {
+                    "type": "sequence",
+                    "transformations": [
+                        {"type": "scale", "scale": scale},
+                        {"type": "translation", "translation": translation},
+                    ],
+                    "input": {"path": path},
+                    "output": {"name": "physical"},
+                }
+            ],
+        }
+        for path, scale, translation in (
+            ("0", [1.0, 1.0, 0.25, 0.25], [0.0, 0.5, -10.0, 0.125]),
+            ("1", [1.0, 1.0, 0.5, 0.5], [0.0, 0.5, -9.875, 0.25]),
+        )
+    ],
+    "type": "mean",
+    "metadata": MULTISCALES["metadata"],
+}
+
+
 @pytest.mark.parametrize(
     ("version", "document"),
     [
         ("0.4", {"multiscales": [{"version": "0.4", **MULTISCALES}], "omero": OMERO}),
         ("0.5", {"ome": {"version": "0.5", "multiscales": [MULTISCALES], "omero": OMERO}}),
+        ("0.6", {"ome": {"version": "0.6", "multiscales": [WITH_SYSTEMS], "omero": OMERO}}),
     ],
 )
 def test_the_whole_document(version: str, document: Attributes) -> None:

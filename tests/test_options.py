@@ -52,7 +52,7 @@ WHOLE = ((None, None),) * 4
         ("dtype", "", "--dtype"),
         ("dtype", int, "--dtype"),
         ("method", "", "--method: '' is not one of mean"),
-        ("ngff_version", "0.6", "--ngff-version: '0.6' is not one of 0.4, 0.5"),
+        ("ngff_version", "0.7", "--ngff-version: '0.7' is not one of 0.4, 0.5, 0.6"),
         ("layout", None, "--layout"),
         ("levels", 0, "--levels is a whole number of at least 1, not 0"),
         ("levels", 2.5, "--levels is"),

@@ -32,7 +32,7 @@ VERSIONS = ("0.4", "0.5")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sound")
     for kind, writer in WRITERS.items():
-        for version in (*VERSIONS, "0.6"):
+        for version in (*VERSIONS, "0.6", "0.9.dev1"):
             writer(folder / f"{kind}-{version}", version)
     return folder
 
@@ -44,7 +44,7 @@ def found(result: Validation) -> list[tuple[str, str, str]]:
 # -- stores without a fault --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [*VERSIONS, "0.6"])
 @pytest.mark.parametrize(
     ("kind", "counts"),
     [
@@ -69,7 +69,7 @@ def test_of_a_version_whose_rules_are_not_known_the_structure_is_checked(
     sound: Path, tmp_path: Path, kind: str
 ) -> None:
     store = tmp_path / "store"
-    shutil.copytree(sound / f"{kind}-0.6", store)
+    shutil.copytree(sound / f"{kind}-0.9.dev1", store)
     assert found(validate(store, deep=True)) == [("warning", "", "version-unchecked")]
     array = next(store.rglob("*/zarr.json" if kind == "image" else "0/0/zarr.json")).parent
     shutil.rmtree(array)
@@ -99,6 +99,9 @@ def test_an_old_version_is_read(sound: Path, tmp_path: Path, version: str) -> No
     [
         ("uint16", (1, 2, 20, 150, 140), {"ngff_version": "0.4"}),
         ("uint16", (1, 2, 20, 150, 140), {"ngff_version": "0.5"}),
+        ("uint16", (2, 2, 20, 150, 140), {"ngff_version": "0.6"}),
+        ("uint16", (1, 1, 20, 150, 140), {"ngff_version": "0.6", "shards": (1, 1, 16, 128, 128)}),
+        ("int16", (1, 2, 30, 30, 30), {"ngff_version": "0.6", "layout": "bioformats2raw"}),
         ("uint16", (1, 1, 20, 150, 140), {"shards": (1, 1, 16, 128, 128), "chunks": (1, 1, 8, 32, 32)}),
         ("uint8", (3, 1, 5, 61, 57), {"chunks": (1, 1, 4, 16, 16)}),
         ("uint16", (1, 2, 20, 150, 140), {"pyramid": "native"}),
@@ -335,7 +338,7 @@ FAULTS = [
     Fault("version-mixed", "error", "labels/cells", versions_apart),
     Fault("version-format", "error", "", other_envelope),
     Fault("version-format", "error", "", multiscales(lambda m: m.update(version="0.5")), versions=("0.4",)),
-    Fault("version-unchecked", "warning", "", ome(lambda o: o.update(version="0.6")), versions=("0.5",)),
+    Fault("version-unchecked", "warning", "", ome(lambda o: o.update(version="0.9.dev1")), versions=("0.5",)),
     Fault("version-missing", "error", "", ome(lambda o: o.pop("version")), "plate", ("0.5",)),
     Fault("version-missing", "error", "A/1", ome(lambda o: o.pop("version"), "A/1"), "plate", ("0.5",)),
     Fault(
@@ -537,6 +540,7 @@ def test_every_rule_has_a_fault() -> None:
     elsewhere = {"link", "chunk-size", "hole-unchecked"}  # tests/test_validate_hostile.py
     elsewhere |= {rule for rule in RULES if rule.startswith("archive-")}  # tests/test_stored_elsewhere.py
     elsewhere |= {"chunks-unlisted"}
+    elsewhere |= {"coordinate-systems", "scene"}  # tests/test_ngff_06.py
     assert {fault.rule for fault in FAULTS} | elsewhere == set(RULES)
 
 

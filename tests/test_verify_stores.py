@@ -109,7 +109,7 @@ def no_image(store: Path, folder: Path) -> None:
         (no_levels, "lists no levels"),
         (no_axes, "its multiscales are not as OME-NGFF 0.5 has them"),
         (odd_axes, "axes 'x, y, z, c, t': only"),
-        (odd_version, "only 0.4 and 0.5 are known"),
+        (odd_version, "only 0.4, 0.5 and 0.6 are known"),
         (no_image, "no image in it"),
         (lambda store, _: (store / "zarr.json").unlink(), "is no (OME-Zarr group|folder)"),
         (lambda store, _: (store / "zarr.json").write_text("{"), "zarr.json: cannot be read: Expecting"),

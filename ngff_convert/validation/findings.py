@@ -33,16 +33,22 @@ RULES: dict[str, Rule] = {
     "version-missing": Rule("Metadata state their version.", "metadata"),
     "version": Rule("The version is one of OME-Zarr.", "metadata"),
     "version-mixed": Rule("A hierarchy has one version.", "metadata"),
-    "version-format": Rule("0.4 is Zarr v2; 0.5 is Zarr v3 with its keys under `ome`.", "storage format"),
+    "version-format": Rule(
+        "0.4 is Zarr v2; 0.5 and 0.6 are Zarr v3 with keys under `ome`.", "storage format"
+    ),
     "version-unchecked": Rule(
-        "The version is 0.4 or 0.5; of others only the structure is checked.", "metadata"
+        "The version is 0.4, 0.5 or 0.6; of others only the structure is checked.", "metadata"
     ),
     # -- metadata, each section as the model of its version has it
     "multiscales": Rule("`multiscales` has the form that its version asks for.", "multiscales"),
     "axes": Rule("`axes` has the form, number, names and order that its version asks for.", "axes"),
+    "coordinate-systems": Rule(
+        "In 0.6 an image has coordinate systems, each with a name of its own.", "coordinateSystems"
+    ),
     "datasets": Rule("`datasets` has the form that its version asks for.", "multiscales"),
     "transformations": Rule(
-        "A level has one scale, then at most one translation, as long as the axes.",
+        "A level has one scale, then at most one translation, as long as the axes; in 0.6 as one that leads "
+        "from its path to a system that all levels share.",
         "coordinateTransformations",
     ),
     "omero": Rule("`omero` has channels, each with a color and a whole window.", "omero"),
@@ -52,6 +58,7 @@ RULES: dict[str, Rule] = {
     "well": Rule("`well` has images in the form that its version asks for.", "well"),
     "collection": Rule("A bioformats2raw.layout is 3 and has images.", "bioformats2raw.layout"),
     "series": Rule("`series` names each image once.", "bioformats2raw.layout"),
+    "scene": Rule("`scene` has transformations between coordinate systems that are there.", "scene"),
     "image-unlisted": Rule(
         "Each numbered image is in `series`, or without it in one row 0, 1, ...", "bioformats2raw.layout"
     ),
@@ -79,7 +86,7 @@ RULES: dict[str, Rule] = {
     "plate-well": Rule("The path of a well is its row's name / its column's name.", "plate"),
     "plate-acquisitions": Rule("Each acquisition has an id of its own.", "plate"),
     "well-acquisition": Rule("With several acquisitions, each field names one of them.", "well"),
-    "well-path": Rule("The path of a field is letters and digits.", "well"),
+    "well-path": Rule("The path of a field is letters and digits; in 0.6 also `-`, `_` and `.`.", "well"),
     "ome-xml": Rule("OME/METADATA.ome.xml is there and valid OME-XML 2016-06.", "bioformats2raw.layout"),
     "ome-xml-images": Rule("OME/METADATA.ome.xml has as many images as the store.", "bioformats2raw.layout"),
     # -- arrays

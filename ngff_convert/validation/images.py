@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ngff_convert.units import SPACE_UNITS, TIME_UNITS
 from ngff_convert.validation.arrays import describe_array, known_sizes
 from ngff_convert.validation.findings import shown
-from ngff_convert.validation.nodes import below, read_node
+from ngff_convert.validation.nodes import CHECKED, below, read_node
+from ngff_convert.validation.systems import axes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ngff_convert.storage_contract import Storage
     from ngff_convert.validation.arrays import ArrayInfo
@@ -67,7 +68,7 @@ def read_pyramids(store: Storage, node: Node, version: str, findings: Findings) 
     """Read the levels of each multiscales of an image, and hold them against each other."""
     items = node.ome.get("multiscales")
     if not isinstance(items, list) or not items:
-        if version not in ("0.4", "0.5"):  # their models say so
+        if version not in CHECKED:  # their models say so
             findings.error(node.path, "multiscales", "multiscales is not a list with an entry")
         return []
     return [_pyramid(store, node, item, version, findings) for item in items[:1000] if isinstance(item, dict)]
@@ -76,7 +77,7 @@ def read_pyramids(store: Storage, node: Node, version: str, findings: Findings) 
 def _pyramid(store: Storage, node: Node, item: Json, version: str, findings: Findings) -> Pyramid:
     axes = _axes(item)
     names = tuple(str(axis["name"]) for axis in axes) if all("name" in axis for axis in axes) else ()
-    if version in ("0.4", "0.5"):
+    if version in CHECKED:
         _check_axes(node.path, axes, findings)
     datasets = item.get("datasets")
     levels = []
@@ -111,9 +112,7 @@ def _array(store: Storage, path: str, findings: Findings) -> ArrayInfo | None:
 
 def _axes(item: Json) -> list[Json]:
     """Return the axes of any version as objects; empty if there are none."""
-    systems = item.get("coordinateSystems")
-    last = systems[-1] if isinstance(systems, list) and systems else None
-    axes = last.get("axes") if isinstance(last, dict) else item.get("axes")
+    axes = axes_of(item)
     if not isinstance(axes, list):
         return []
     return [axis if isinstance(axis, dict) else {"name": str(axis)} for axis in axes[:32]]
@@ -149,6 +148,8 @@ def _scale(where: str, dataset: Json, n_axes: int, findings: Findings) -> tuple[
     """Return the scale of a level, and check the numbers of its transformations."""
     found = None
     for item in _transformations(dataset):
+        if item.get("type") == "identity":
+            found = (1.0,) * n_axes
         if "type" not in item:
             message = f"a transformation of {shown(dataset.get('path'))} has no type"
             findings.error(where, "transformations", message)
@@ -198,18 +199,18 @@ def _check_arrays(pyramid: Pyramid, version: str, findings: Findings) -> None:
         if len(array.shape) != n_axes:
             message = f"has {len(array.shape)} dimensions, but there are {n_axes} axes"
             findings.error(array.path, "level-ndim", message)
-        if version == "0.5" and array.zarr_format == 3:
-            _check_names(array, pyramid.axes, findings)
+        if version in ("0.5", "0.6") and array.zarr_format == 3:
+            _check_names(array, pyramid.axes, findings.error if version == "0.5" else findings.warning)
         if version in ("0.2", "0.3", "0.4") and array.zarr_format == 2 and array.separator != "/":
             findings.error(array.path, "separator", 'dimension_separator is ".", not "/"')
 
 
-def _check_names(array: ArrayInfo, axes: Sequence[str], findings: Findings) -> None:
+def _check_names(array: ArrayInfo, axes: Sequence[str], say: Callable[[str, str, str], None]) -> None:
     if array.names is None:
-        findings.error(array.path, "dimension-names", "has no dimension_names")
+        say(array.path, "dimension-names", "has no dimension_names")
     elif array.names != list(axes):
         message = f"has dimension_names {shown(array.names)}, but the axes are {shown(list(axes))}"
-        findings.error(array.path, "dimension-names", message)
+        say(array.path, "dimension-names", message)
 
 
 def _check_sizes(where: str, pyramid: Pyramid, findings: Findings) -> None:

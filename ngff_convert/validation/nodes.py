@@ -28,6 +28,7 @@ OME_KEYS = (
     "labels",
     "bioformats2raw.layout",
     "series",
+    "scene",
     "omero",
 )
 """The keys by which a group is known as one of OME-Zarr."""
@@ -50,7 +51,7 @@ class Node:
     attributes
         Its user attributes.
     ome
-        Those of OME-Zarr, the envelope of 0.5 taken off.
+        Those of OME-Zarr, the envelope of 0.5 and later taken off.
     """
 
     path: str
@@ -106,7 +107,7 @@ def _node_v3(store: Storage, path: str, findings: Findings) -> Node | None:
 
 
 def _ome_v3(path: str, attributes: Json, findings: Findings) -> Json:
-    if "ome" not in attributes and any(key in attributes for key in OME_KEYS[:-1]):
+    if "ome" not in attributes and any(key in attributes for key in OME_KEYS[:-2]):
         findings.error(path, "version-format", "keys of OME-Zarr are not under `ome`, as Zarr v3 has them")
         return attributes
     if "ome" in attributes and not isinstance(attributes["ome"], dict):
@@ -165,13 +166,15 @@ def _object(value: Any) -> Json:  # noqa: ANN401
 
 # -- versions ----------------------------------------------------------------------------------------------
 
-CHECKED = ("0.4", "0.5")
+CHECKED = ("0.4", "0.5", "0.6")
 """Versions whose rules are checked."""
+
+_ZARR_FORMAT = {"0.4": 2, "0.5": 3, "0.6": 3}
 
 _OTHERS = ("0.1", "0.2", "0.3", "0.6")
 
 
-_WITH_CONTENT = ("multiscales", "plate", "well", "bioformats2raw.layout", "series")
+_WITH_CONTENT = ("multiscales", "plate", "well", "bioformats2raw.layout", "series", "scene")
 
 
 def stated_versions(node: Node) -> list[tuple[str, Any]]:
@@ -204,7 +207,7 @@ def check_version(node: Node, expected: str, findings: Findings) -> None:
             findings.error(
                 node.path, "version-mixed", f"{where} is {shown(version)}, the store's {expected!r}"
             )
-    if expected == "0.5" and "version" not in node.ome and node.zarr_format == 3:
+    if expected in ("0.5", "0.6") and "version" not in node.ome and node.zarr_format == 3:
         # ome-zarr-py leaves it out of the list of labels, in every store it writes; readers do not mind.
         only_a_list = "labels" in node.ome and not any(key in node.ome for key in _WITH_CONTENT)
         say = findings.warning if only_a_list else findings.error
@@ -214,8 +217,8 @@ def check_version(node: Node, expected: str, findings: Findings) -> None:
             if key in node.ome and not any(where.startswith(key) for where, _ in stated):
                 message = f"`{key}` has no version: some viewers do not know it then as OME-Zarr"
                 findings.warning(node.path, "version-missing", message)
-    if expected in CHECKED and node.zarr_format != {"0.4": 2, "0.5": 3}[expected]:
-        message = f"version {expected} in Zarr v{node.zarr_format}: 0.4 is Zarr v2, 0.5 is Zarr v3"
+    if expected in CHECKED and node.zarr_format != _ZARR_FORMAT[expected]:
+        message = f"version {expected} in Zarr v{node.zarr_format}: 0.4 is Zarr v2, 0.5 and 0.6 are Zarr v3"
         findings.error(node.path, "version-format", message)
 
 

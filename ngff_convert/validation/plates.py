@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from ngff_convert.validation.nodes import Json, Node
 
 
+_FIELD_NAMES = {
+    "": ("[A-Za-z0-9]+", "letters and digits alone"),
+    "0.6": (r"(?!\.+$)(?!__)[A-Za-z0-9_.-]+", "letters, digits, -, _ and ., or has a meaning of its own"),
+}
+
+
 def listed_wells(node: Node, findings: Findings) -> list[str]:
     """Return the paths, from the root, of the wells of a plate; checks them against rows and columns."""
     plate = _object(node.ome.get("plate"))
@@ -40,13 +46,15 @@ def acquisitions(node: Node, findings: Findings) -> list[Any]:
     return known
 
 
-def listed_fields(node: Node, known: list[Any], findings: Findings) -> list[str]:
+def listed_fields(node: Node, version: str, known: list[Any], findings: Findings) -> list[str]:
     """Return the paths, from the root, of the images of a well.
 
     Parameters
     ----------
     node
         The well.
+    version
+        Of OME-Zarr.
     known
         Ids of the acquisitions of its plate; empty if the plate has none, or is not known.
     findings
@@ -60,8 +68,9 @@ def listed_fields(node: Node, known: list[Any], findings: Findings) -> list[str]
         if path is None:
             continue
         found.append(path)
-        if not re.fullmatch("[A-Za-z0-9]+", str(name)):
-            findings.error(node.path, "well-path", f"the field {shown(name)} is not letters and digits alone")
+        allowed, words = _FIELD_NAMES["0.6" if version == "0.6" else ""]
+        if not re.fullmatch(allowed, str(name)):
+            findings.error(node.path, "well-path", f"the field {shown(name)} is not {words}")
         acquisition = image.get("acquisition")
         if acquisition is None and len(known) > 1:
             message = f"the field {shown(name)} names no acquisition, but its plate has {len(known)}"

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ngff_convert.storage_contract import joined
-from ngff_convert.validation import consolidated, images, labels, plates, sidecar
+from ngff_convert.validation import consolidated, images, labels, plates, sidecar, systems
 from ngff_convert.validation.findings import shown
 from ngff_convert.validation.models import check_model
 from ngff_convert.validation.nodes import (
@@ -75,6 +75,8 @@ def walk(tree: Tree, root: Node) -> None:
         _collection(tree, root)
     elif "labels" in root.ome:
         _labels(tree, root, ())
+    elif "scene" in root.ome:
+        _scene(tree, root)
     else:
         _check(tree, root)  # the group OME by itself
 
@@ -83,6 +85,8 @@ def _check(tree: Tree, node: Node) -> None:
     check_version(node, tree.version, tree.findings)
     if tree.version in CHECKED:
         check_model(node, tree.version, tree.findings)
+    if tree.version == "0.6" and "scene" in node.ome:
+        systems.check_scene(node, tree.findings)
 
 
 def _root_image(tree: Tree, root: Node) -> None:
@@ -165,7 +169,7 @@ def _plate(tree: Tree, root: Node) -> None:
 def _well(tree: Tree, node: Node, known: list[int]) -> None:
     tree.n_wells += 1
     _check(tree, node)
-    for path in plates.listed_fields(node, known, tree.findings):
+    for path in plates.listed_fields(node, tree.version, known, tree.findings):
         field_node = _named(tree, path, "multiscales")
         if field_node is not None:
             _image(tree, field_node)
@@ -188,6 +192,15 @@ def _collection(tree: Tree, root: Node) -> None:
         sidecar.check_sidecar(tree.store, len(paths), counted=True, findings=tree.findings)
     else:
         tree.findings.warning(sidecar.SIDECAR, "ome-xml", "is not there")
+
+
+def _scene(tree: Tree, root: Node) -> None:
+    _check(tree, root)
+    for path in systems.scene_paths(root.ome["scene"]):
+        place = below(root.path, path.strip("/"), tree.findings)
+        node = _named(tree, place, "multiscales") if place is not None else None
+        if node is not None:
+            _image(tree, node)
 
 
 def _series(tree: Tree) -> list[str]:
