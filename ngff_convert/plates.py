@@ -26,6 +26,8 @@ class Acquisition:
         What people call it; None if the source does not say.
     start, end
         When it began and ended; None if unknown.
+    max_fields
+        Most fields of a well in it, where the source states that; there may be fewer.
     """
 
     id: int
@@ -33,6 +35,7 @@ class Acquisition:
     description: str | None = None
     start: datetime | None = None
     end: datetime | None = None
+    max_fields: int | None = None
 
     def __post_init__(self) -> None:
         if self.id < 0:

@@ -138,8 +138,12 @@ def voxel_size(image: Element, pixels: Element, noted: list[str]) -> tuple[Maybe
     return (converted.get("Z"), converted.get("Y"), converted.get("X")), to
 
 
-def origin(image: Element, planes: Sequence[Mapping[str, str]], unit: str | None) -> MaybeTriple:
+def origin(
+    image: Element, planes: Sequence[Mapping[str, str]], in_well: Mapping[str, str], unit: str | None
+) -> MaybeTriple:
     """Return the stage position (z, y, x) of the first plane, else of the image, in the unit of the voxels.
+
+    Where neither is stated, that of the field in its well is taken, `in_well`.
 
     Positions in the "reference frame", which is the default, are of a unit that nobody knows.
     """
@@ -148,7 +152,8 @@ def origin(image: Element, planes: Sequence[Mapping[str, str]], unit: str | None
     at_bottom = (p for p in planes if whole(p.get("TheZ")) == 0)
     first = min(at_bottom, key=lambda p: (whole(p.get("TheT")) or 0, whole(p.get("TheC")) or 0), default=None)
     label = child(image, "StageLabel")
-    for attributes, prefix in ((first, "Position"), (None if label is None else label.attrib, "")):
+    stage = None if label is None else label.attrib
+    for attributes, prefix in ((first, "Position"), (stage, ""), (in_well, "Position")):
         position: list[float | None] = []
         for axis in "ZYX":
             value = None if attributes is None else number(attributes.get(f"{prefix}{axis}"))

@@ -26,12 +26,14 @@ from ngff_convert.readers.tiff_metadata import Described
 from ngff_convert.readers.tiff_pixels import MISSING, Pages, make_pixels, true_colors
 from ngff_convert.readers.tiff_source import orientation, read_images, truncation
 from ngff_convert.readers.tiff_stacks import Stack, native_levels
+from ngff_convert.readers.wells import with_missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import tifffile
 
+    from ngff_convert.plates import PlateField
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.ome_planes import FileKey, Planes
     from ngff_convert.readers.ome_xml import OmeDocument, OmeImage
@@ -66,6 +68,7 @@ class OmeTiffSource(PooledSource[TiffFiles]):
         self.warnings += document.warnings
         refused: list[UnsupportedInput] = []
         left_out: list[str] = []
+        not_there: list[PlateField] = []
         for index, described in enumerate(document.images):
             noted: list[str] = []
             ome = SourceOme(document.xml, index)
@@ -73,8 +76,10 @@ class OmeTiffSource(PooledSource[TiffFiles]):
                 self.images.append(_image(described, ome, members, self._files, reading, noted))
             except UnsupportedInput as error:
                 refused.append(error)
+                not_there += [described.plate_field] if described.plate_field else []
             except NoPagesError as error:
                 left_out.append(str(error))
+                not_there += [described.plate_field] if described.plate_field else []
             prefix = f"image {index}: " if len(document.images) > 1 else ""
             self.warnings += [prefix + line for line in noted]
         self.paths = members.used()
@@ -86,6 +91,7 @@ class OmeTiffSource(PooledSource[TiffFiles]):
             )
         if not self.images:
             raise refused[0] if refused else ReadError("; ".join([left_out[0], *self.missing]))
+        self.images = with_missing(self.images, not_there)
         self.warnings += [f"left out: {error}" for error in refused]
         self.missing += [f"left out: {line}" for line in left_out[:MAX_NAMED]]
         if len(left_out) > MAX_NAMED:
@@ -245,6 +251,7 @@ def _image(
         native_levels=native_levels(_lower(stack, files, paths), grid, files, paths, pixels, warnings),
         # Of axes that are other ones than it says, it would tell what is wrong.
         ome=ome if ome.xml and as_described else None,
+        plate_field=described.plate_field,
     )
     return upright(image, orientation(first), warnings)
 

@@ -8,7 +8,7 @@ are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ngff_convert.errors import ReadError
@@ -17,6 +17,7 @@ from ngff_convert.ome_schema import local
 from ngff_convert.readers import ome_metadata as meaning
 from ngff_convert.readers.ome_elements import carried_on, child, children, decode, tree, whole
 from ngff_convert.readers.ome_planes import TiffData
+from ngff_convert.readers.ome_plates import plate_fields, sample_positions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
     from ngff_convert.model import Channel, Shape
+    from ngff_convert.plates import PlateField
 
 MAX_STATED_PLANES = 10**7
 """Planes that an image may state; more is a damaged document, and a table of them would fill the memory."""
@@ -69,6 +71,8 @@ class OmeImage:
         known.
     tiff_data
         Where the planes are, as stated; `ome_planes.place_planes` makes sense of it.
+    plate_field
+        Where in a plate it was taken; None if it is not of a plate.
     """
 
     name: str
@@ -80,6 +84,7 @@ class OmeImage:
     calibration: Calibration
     time_stamps: tuple[datetime, ...]
     tiff_data: tuple[TiffData, ...]
+    plate_field: PlateField | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +143,13 @@ def parse(xml: str | bytes, where: str) -> OmeDocument:
         return OmeDocument("", uuid, (), binary_only, tuple(warnings))
     images = []
     noted: dict[str, list[int]] = {}  # images of a plate are often odd in the same way
+    fields = plate_fields(root, warnings)
+    positions = sample_positions(root)
     for index, element in enumerate(elements):
         lines: list[str] = []
-        images.append(_image(element, f"{where}: image {index} of the OME-XML", lines))
+        position = positions.get(element.get("ID", ""), {})
+        image = _image(element, position, f"{where}: image {index} of the OME-XML", lines)
+        images.append(replace(image, plate_field=fields.get(index)))
         for line in lines:
             noted.setdefault(line, []).append(index)
     warnings += [_of_images(indices, len(images)) + line for line, indices in noted.items()]
@@ -159,7 +168,7 @@ def _bare_uuid(text: str | None) -> str | None:
     return (text or "").strip().lower().removeprefix("urn:uuid:") or None
 
 
-def _image(image: Element, where: str, noted: list[str]) -> OmeImage:
+def _image(image: Element, position: Mapping[str, str], where: str, noted: list[str]) -> OmeImage:
     every = list(children(image, "Pixels"))
     if not every:
         raise ReadError(f"{where} has no Pixels")
@@ -180,7 +189,7 @@ def _image(image: Element, where: str, noted: list[str]) -> OmeImage:
         dtype=dtype,
         samples=samples,
         channels=meaning.channels(described, samples),
-        calibration=Calibration(zyx, unit, t_s, meaning.origin(image, planes, unit)),
+        calibration=Calibration(zyx, unit, t_s, meaning.origin(image, planes, position, unit)),
         # One time point was taken when the image was, whether or not its planes say how much later.
         time_stamps=meaning.time_stamps(meaning.acquired(image, noted), delta_t or (0.0,) * (shape[0] == 1)),
         tiff_data=tuple(_tiff_data(element) for element in children(pixels, "TiffData")),
