@@ -92,7 +92,7 @@ def odd_axes(store: Path, folder: Path) -> None:
 
 
 def odd_version(store: Path, folder: Path) -> None:
-    edit(store / "zarr.json", lambda ome: ome.update(version="0.6"))
+    edit(store / "zarr.json", lambda ome: ome.update(version="0.7"))
 
 
 def no_image(store: Path, folder: Path) -> None:
@@ -379,8 +379,8 @@ def out_by_a_link(store: Path) -> None:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], object], str]] = {
-    "attributes null": (lambda s: change_array(s / "zarr.json", attributes=None), "is not of OME-NGFF 0.5"),
-    "attributes a list": (lambda s: change_array(s / "zarr.json", attributes=[1]), "is not of OME-NGFF 0.5"),
+    "attributes null": (lambda s: change_array(s / "zarr.json", attributes=None), "is of OME-NGFF None"),
+    "attributes a list": (lambda s: change_array(s / "zarr.json", attributes=[1]), "is of OME-NGFF None"),
     "no keys": (lambda s: change_array(s / "0/zarr.json", chunk_key_encoding=None), "cannot be opened"),
     "keys a list": (
         lambda s: change_array(s / "0" / "zarr.json", chunk_key_encoding=[3]),
