@@ -1,7 +1,7 @@
 """Many files, one image: which file holds which time point, channel and plane, from the names alone.
 
 What a name says is told by a pattern (`file_patterns`), given or guessed (`file_guess`). How the texts in its
-braces become places: see `_places`. No file is touched.
+braces become places: see `places_of`. No file is touched.
 """
 
 from __future__ import annotations
@@ -89,8 +89,35 @@ def arrange(names: Sequence[str], pattern: Pattern | None = None) -> Arrangement
     if not matched:
         looked = f"{len(names)} looked at, e.g. {shown(names[0])}; " if names else ""
         raise ReadError(f"{shown(pattern.text)}: no file matches; {looked}check the folder and the pattern")
+    places = {axis: places_of([match[axis] for _, match in matched], axis) for axis in pattern.axes}
+    return placed(matched, places, pattern, len(names) - len(matched))
+
+
+def placed(
+    matched: Sequence[tuple[str, re.Match[str]]],
+    places: Mapping[str, Places],
+    pattern: Pattern,
+    unmatched: int = 0,
+) -> Arrangement:
+    """Put files where their names say.
+
+    Parameters
+    ----------
+    matched
+        Names with what the pattern finds in them.
+    places
+        Of each axis of the pattern.
+    pattern
+        What the names look like.
+    unmatched
+        How many other names there are.
+
+    Raises
+    ------
+    OptionError
+        Two files have one place, or the names make a grid that is almost empty.
+    """
     files = tuple(name for name, _ in matched)
-    places = {axis: _places([match[axis] for _, match in matched], axis) for axis in pattern.axes}
     shape = tuple(len(places[axis].labels) if axis in places else 1 for axis in AXES)
     if prod(shape) > max(SMALL_GRID, SPARSEST * len(files)):
         sizes = " x ".join(f"{len(places[axis].labels)} {axis}" for axis in pattern.axes)
@@ -121,18 +148,29 @@ def arrange(names: Sequence[str], pattern: Pattern | None = None) -> Arrangement
         index=index,
         labels={axis: places[axis].labels for axis in pattern.axes},
         pattern=pattern.text,
-        unmatched=len(names) - len(files),
+        unmatched=unmatched,
     )
 
 
-class _Places(NamedTuple):
-    """Where the texts of one axis are: the position of each text, the text of each position."""
+class Places(NamedTuple):
+    """Where the texts of one axis are.
+
+    Attributes
+    ----------
+    position
+        Of each text.
+    labels
+        The text of each position.
+    counted
+        Whether they are whole numbers in steps, so that one which is left out is seen.
+    """
 
     position: dict[str, int]
     labels: tuple[str, ...]
+    counted: bool = False
 
 
-def _places(texts: Iterable[str], axis: str) -> _Places:
+def places_of(texts: Iterable[str], axis: str) -> Places:
     """Give the texts of an axis their positions.
 
     Numbers come in the order of their values, ``1`` and ``001`` being one; anything else in natural order.
@@ -142,14 +180,14 @@ def _places(texts: Iterable[str], axis: str) -> _Places:
     """
     distinct = natural(set(texts))
     if not all(map(NUMBER.fullmatch, distinct)):
-        return _Places({text: n for n, text in enumerate(distinct)}, tuple(distinct))
+        return Places({text: n for n, text in enumerate(distinct)}, tuple(distinct))
     value = {text: Decimal(text) for text in distinct}
     label: dict[Decimal, str] = {}
     for text in distinct:
         label.setdefault(value[text], text)
     values = sorted(label)
     # Beyond 18 digits a number is a date or a hash; int() would refuse, and nothing counts that far.
-    if axis != "c" and all(text.isdigit() and len(text) <= 18 for text in distinct):
+    if axis in ("t", "z") and all(text.isdigit() and len(text) <= 18 for text in distinct):
         whole = [int(v) for v in values]
         step = reduce(gcd, (b - a for a, b in pairwise(whole)), 0) or 1
         count = (whole[-1] - whole[0]) // step + 1
@@ -158,9 +196,9 @@ def _places(texts: Iterable[str], axis: str) -> _Places:
             every = range(whole[0], whole[0] + count * step, step)
             labels = tuple(label.get(Decimal(n)) or str(n).zfill(width) for n in every)
             position = {text: (int(text) - whole[0]) // step for text in distinct}
-            return _Places(position, labels)
+            return Places(position, labels, counted=True)
     order = {v: n for n, v in enumerate(values)}
-    return _Places({text: order[v] for text, v in value.items()}, tuple(label[v] for v in values))
+    return Places({text: order[v] for text, v in value.items()}, tuple(label[v] for v in values))
 
 
 def gaps_in_words(arrangement: Arrangement) -> str:
@@ -196,3 +234,18 @@ def channel_names(arrangement: Arrangement) -> tuple[str | None, ...]:
             if len(bare) == len(labels):
                 return tuple(bare)
     return tuple(None if NUMBER.fullmatch(label) else label for label in labels)
+
+
+def span(labels: Mapping[str, Sequence[str]], longest: int = 4) -> list[str]:
+    """Say which time points, channels, planes and the like there are; of many, the first and the last.
+
+    Examples
+    --------
+    >>> span({"t": [str(n) for n in range(9)], "c": ("DAPI", "GFP")})
+    ['t 0 to 8 (9)', 'c DAPI GFP']
+    """
+    lists = {
+        axis: " ".join(texts) if len(texts) <= longest else f"{texts[0]} to {texts[-1]} ({len(texts)})"
+        for axis, texts in labels.items()
+    }
+    return [shown(f"{axis} {words}") for axis, words in lists.items()]

@@ -5,6 +5,8 @@
   text twice.
 - ``{z:d}``: a whole run of digits; ``{z:03d}``: of at least three. Such a brace may stand right beside
   another wildcard, where a plain one is ambiguous and refused.
+- ``{well}`` (``B02``), or ``{row}`` (letters or a number) and ``{col}`` (a number), and with them ``{field}``
+  and ``{acquisition}`` (any text, as t): where in a plate; ``{row}{col}`` may stand side by side.
 - ``*``: any text without a slash, or none; ``?``: one character; ``{{`` and ``}}``: braces themselves.
   ``scan*_t{t:d}.tif`` finds the number of ``scan_today_t4.tif``; with ``{t}``, t would be ``oday_t4``.
 - A pattern that does not start with a slash is held against the end of a path, slash by slash.
@@ -29,10 +31,15 @@ if TYPE_CHECKING:
 
 AXES = "tcz"
 
+WELL_PARTS = ("well", "row", "column", "field", "acquisition")
+"""What else a brace can hold: where in a plate an image was taken."""
+
 DIGITS = re.compile(r"([0-9]+)")
 NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]+)?")
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|\*+|\?|[^{}*?]+|[{}]")
-_BRACE = re.compile(r"([tczTCZ])(?::(0?[0-9]{0,2})d)?")
+_BRACE = re.compile(r"([tcz]|well|row|col(?:umn)?|field|acquisition)(?::(0?[0-9]{0,2})d)?", re.IGNORECASE)
+_LETTERS = "[A-Za-z]{1,2}"
+_WELL = f"{_LETTERS}[0-9]{{1,3}}"
 
 
 class Token(NamedTuple):
@@ -41,9 +48,10 @@ class Token(NamedTuple):
     Attributes
     ----------
     kind
-        ``text``, ``any`` (a star), ``one`` (a question mark), ``brace`` (any text) or ``number``.
+        ``text``, ``any`` (a star), ``one`` (a question mark), ``brace`` (any text), ``number``, ``well``
+        (letters and a number), ``row`` (letters or a number) or ``letters``.
     text
-        Of braces the axis; of others what they stand for.
+        Of braces the axis, or one of `WELL_PARTS`; of others what they stand for.
     width
         Least digits of a ``number``.
     """
@@ -59,8 +67,8 @@ class Token(NamedTuple):
 
     @property
     def has_axis(self) -> bool:
-        """Whether it is a brace of either kind."""
-        return self.kind in ("brace", "number")
+        """Whether it is a brace of any kind."""
+        return self.kind not in ("text", "any", "one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +85,15 @@ class Pattern:
         Its parts.
     regex
         Matches a whole path, or its end; one group an axis.
+    wells
+        Those of `WELL_PARTS` that have a brace; where there are any, each image is of a well.
     """
 
     text: str
     axes: str
     tokens: tuple[Token, ...]
     regex: re.Pattern[str]
+    wells: tuple[str, ...] = ()
 
     def match(self, name: str) -> re.Match[str] | None:
         """Hold the pattern against a path; against its end if the pattern is relative."""
@@ -105,16 +116,24 @@ def parse(pattern: str, *, needs_axis: bool = True) -> Pattern:
     --------
     >>> parse("scan*_t{t}_{C}.tif").axes
     'tc'
+    >>> parse("{row}{col}_f{field}.tif").wells
+    ('row', 'column', 'field')
     """
     text = plain(pattern)
     tokens = _alike([_token(match, pattern) for match in _TOKEN.finditer(text)])
     if text.endswith("/"):
         raise OptionError(f"{shown(pattern)}: ends with a slash; give a pattern of files, not of folders")
     _refuse_ambiguous(tokens, pattern)
-    axes = "".join(axis for axis in AXES if any(token.has_axis and token.text == axis for token in tokens))
-    if needs_axis and not axes:
+    braces = {token.text for token in tokens if token.has_axis}
+    axes = "".join(axis for axis in AXES if axis in braces)
+    wells = tuple(part for part in WELL_PARTS if part in braces)
+    if needs_axis and not braces:
         raise OptionError(f"{shown(pattern)}: no {{t}}, {{c}} or {{z}} in it; put one where the names differ")
-    return Pattern(text, axes, tokens, re.compile(_regex(tokens)))
+    if wells and braces & {"well", "row", "column"} not in ({"well"}, {"row", "column"}):
+        raise OptionError(
+            f"{shown(pattern)}: a well is told by {{well}}, or by {{row}} and {{col}}; give one or the others"
+        )
+    return Pattern(text, axes, tokens, re.compile(_regex(tokens)), wells)
 
 
 def plain(path: str) -> str:
@@ -139,15 +158,24 @@ def _token(match: re.Match[str], pattern: str) -> Token:
     brace = _BRACE.fullmatch(match[1])
     if brace is None:
         raise OptionError(
-            f"{shown(pattern)}: {shown(text)} is not understood; a brace holds t, c or z, or {{z:d}} for a "
-            "number; {{ and }} mean the characters"
+            f"{shown(pattern)}: {shown(text)} is not understood; a brace holds t, c or z, of plates well, "
+            "row, col, field or acquisition, or {z:d} for a number; {{ and }} mean the characters"
         )
-    axis = brace[1].lower()
-    return Token("brace", axis) if brace[2] is None else Token("number", axis, int(brace[2] or 1) or 1)
+    axis = "column" if brace[1].lower() == "col" else brace[1].lower()
+    if axis == "column" or brace[2] is not None:
+        return Token("number", axis, int(brace[2] or 1) or 1)
+    return Token(axis if axis in ("well", "row") else "brace", axis)
 
 
 def _alike(tokens: Sequence[Token]) -> tuple[Token, ...]:
-    """Make every brace of an axis a number if one of them is."""
+    """Make every brace of an axis a number if one of them is; a row beside a number is letters."""
+    beside = {
+        row.text
+        for a, b in pairwise(tokens)
+        for row, other in ((a, b), (b, a))
+        if (row.kind, other.kind) == ("row", "number")
+    }
+    tokens = [token._replace(kind="letters") if token.kind == "row" and beside else token for token in tokens]
     width: dict[str, int] = {}
     for token in tokens:
         if token.kind == "number":
@@ -163,9 +191,11 @@ def _refuse_ambiguous(tokens: tuple[Token, ...], pattern: str) -> None:
     telling = [token for token in tokens if token.kind != "one"]
     for a, b in pairwise(telling):
         vague = a.is_free and b.is_free and "brace" in (a.kind, b.kind)
-        if vague or a.kind == b.kind == "number":
+        vague |= a.kind in ("row", "letters") and b.kind == "brace"
+        bounded = a.has_axis and b.has_axis and not a.is_free and not b.is_free
+        if vague or (bounded and "letters" not in (a.kind, b.kind)):
             words = [f"{{{token.text}}}" if token.has_axis else token.text for token in (a, b)]
-            hint = "" if a.kind == "number" else f", or {{{(a if a.has_axis else b).text}:d}} for a number"
+            hint = "" if bounded else f", or {{{(a if a.has_axis else b).text}:d}} for a number"
             raise OptionError(
                 f"{shown(pattern)}: nothing tells where {words[0]} ends and {words[1]} begins; "
                 f"put text between them{hint}"
@@ -200,6 +230,9 @@ def _regex(tokens: Iterable[Token]) -> str:
             out.append("[^/]*?")
         elif not first:
             out.append(f"(?P={token.text})")
+        elif token.kind in ("well", "row", "letters"):
+            own = {"well": _WELL, "row": f"{_LETTERS}|[0-9]{{1,3}}", "letters": _LETTERS}[token.kind]
+            out.append(("(?<![A-Za-z0-9])" if after_free else "") + f"(?P<{token.text}>{own})")
         elif token.kind == "number":
             digit_next = at + 1 < len(tokens) and DIGITS.match(tokens[at + 1].text)
             run = f"[0-9]{{{token.width},}}" + ("" if digit_next else "+")

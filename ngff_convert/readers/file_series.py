@@ -1,4 +1,4 @@
-"""Many TIFF files that are one image: a folder, a pattern of file names, or a list of them."""
+"""Many TIFF files that are one image, or a plate: a folder, a pattern of file names, or a list of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.readers.contract import MAX_NAMED, NO_WISHES, addressed, is_remote, read_head
 from ngff_convert.readers.file_patterns import candidates, name_of, natural, parse
+from ngff_convert.readers.file_vendors import MOST_DEEP, is_inner
 from ngff_convert.readers.ome_tiff import COMPANION, OmeTiffReader
 from ngff_convert.readers.ome_zarr import holds_zarr
 from ngff_convert.readers.tiff import TiffReader
@@ -21,7 +22,7 @@ SUFFIXES = (*TiffReader.suffixes, COMPANION)
 
 
 class FileSeriesReader:
-    """Reads files that together are one image; what is where is told by their names, or their order."""
+    """Reads files that together are one image, or a plate; what is where their names tell, or their order."""
 
     name = "files"
     description = "Many TIFF files: a folder, a pattern such as 't{t}_c{c}_z{z}.tif', a list"
@@ -37,7 +38,7 @@ class FileSeriesReader:
                 return False
             if os.path.isdir(path):  # noqa: PTH112
                 with os.scandir(path) as entries:
-                    return any(_is_tiff_name(entry.name) for entry in entries)
+                    return any(_is_tiff_name(entry.name) or is_inner(entry.name) for entry in entries)
             return not {"{", "*"}.isdisjoint(path) and not os.path.lexists(path)
         except (OSError, ValueError):  # whoever opens it will say so
             return False
@@ -58,7 +59,10 @@ class FileSeriesReader:
             The names, or the axes that the user states, do not tell which file is where.
         """
         from ngff_convert.readers.file_names import arrange
+        from ngff_convert.readers.file_plate_source import FilePlateSource
+        from ngff_convert.readers.file_plates import arrange_plate
         from ngff_convert.readers.file_series_source import FileSeriesSource, by_names, by_order
+        from ngff_convert.readers.file_vendors import plate_name, vendor_of
 
         if is_remote(addressed(path)):
             raise UnsupportedInput(f"{path}: is one file on a server; leave --reader {self.name} out")
@@ -76,12 +80,20 @@ class FileSeriesReader:
             names = candidates(pattern)
         else:
             names = _in_folder(path)
-            if (alone := _stands_for_all(names)) is not None:
-                reader = OmeTiffReader() if _is_ome(alone) else TiffReader()
-                return reader.open(alone, reading)
         by_hand = pattern is None and reading.axes is not None
-        grid = by_order(names) if by_hand else by_names(arrange(names, pattern))
         name = name_of(pattern) if pattern else Path(place).stem if is_list else Path(place).name
+        if pattern is None and not by_hand and (pattern := vendor_of(names)) is not None:
+            folder = Path(place).parent if is_inner(Path(place).name) else Path(place)
+            name = plate_name(names, pattern) or (name if is_list else folder.name)
+        elif is_folder and not is_list:
+            names = _own(names, path)
+        described = is_folder and not is_list and (pattern is None or len(names) > 1)
+        if described and (alone := _stands_for_all(names)) is not None:
+            reader = OmeTiffReader() if _is_ome(alone) else TiffReader()
+            return reader.open(alone, reading)
+        if pattern is not None and pattern.wells:
+            return FilePlateSource(arrange_plate(names, pattern, name), reading)
+        grid = by_order(names) if by_hand else by_names(arrange(names, pattern))
         return FileSeriesSource(name, grid, reading)
 
 
@@ -93,16 +105,28 @@ def _is_ome(path: str) -> bool:
     return path.lower().endswith(COMPANION) or holds_ome_xml(path, read_head(path))
 
 
-def _in_folder(path: str) -> list[str]:
-    """Return the TIFF and companion files of a folder, in natural order."""
+def _in_folder(path: str, depth: int = MOST_DEEP) -> list[str]:
+    """Return the TIFF and companion files of a folder, and of those within it that instruments make."""
     try:
         with os.scandir(path) as entries:
-            names = natural(entry.path for entry in entries if _is_tiff_name(entry.name) and _is_file(entry))
+            every = list(entries)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-    if not names:
-        raise UnsupportedInput(f"{path}: has no TIFF files in it; give a folder that has, or a pattern")
-    return names
+    names = [entry.path for entry in every if _is_tiff_name(entry.name) and _is_file(entry)]
+    inner = [entry.path for entry in every if depth and is_inner(entry.name) and _is_folder(entry.path)]
+    return natural(names) + [name for folder in inner for name in _in_folder(folder, depth - 1)]
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - that never raises, unlike an entry
+
+
+def _own(names: list[str], folder: str) -> list[str]:
+    """Return those names that are in a folder itself."""
+    own = [name for name in names if Path(name).parent == Path(folder)]
+    if not own:
+        raise UnsupportedInput(f"{folder}: has no TIFF files in it; give a folder that has, or a pattern")
+    return own
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

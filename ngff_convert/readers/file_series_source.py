@@ -15,7 +15,7 @@ import numpy as np
 from ngff_convert.errors import ReadError
 from ngff_convert.model import Channel, Image
 from ngff_convert.readers.contract import read_head
-from ngff_convert.readers.file_names import channel_names, gaps_in_words
+from ngff_convert.readers.file_names import channel_names, gaps_in_words, span
 from ngff_convert.readers.file_patterns import shown
 from ngff_convert.readers.ome_tiff_source import Alone, alone_in
 from ngff_convert.readers.open_files import PooledSource
@@ -35,10 +35,6 @@ if TYPE_CHECKING:
 
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.file_names import Arrangement
-
-
-LISTED = 4
-"""Time points, channels or planes that a note lists before it only tells the first and the last."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,7 +73,8 @@ def by_names(arrangement: Arrangement) -> FileGrid:
     """Count files as their names tell."""
     index = arrangement.index
     counted = [(axis.upper(), n) for axis, n in zip("tcz", index.shape, strict=True) if n > 1]
-    notes = [f"file names are read as {shown(arrangement.pattern)}{_span(arrangement)}"]
+    words = ", ".join(span(arrangement.labels))
+    notes = [f"file names are read as {shown(arrangement.pattern)}{': ' * bool(words)}{words}"]
     if arrangement.unmatched:
         notes.append(f"{arrangement.unmatched} other files do not match and are left out")
     gaps = int((index < 0).sum())
@@ -93,22 +90,6 @@ def by_names(arrangement: Arrangement) -> FileGrid:
         notes=tuple(notes),
         missing=(lost,) if gaps else (),
     )
-
-
-def _span(arrangement: Arrangement) -> str:
-    """Say which time points, channels and planes there are.
-
-    Examples
-    --------
-    >>> from ngff_convert.readers.file_names import arrange
-    >>> _span(arrange([f"t{t}_{c}.tif" for t in range(9) for c in ("DAPI", "GFP")]))
-    ': t 0 to 8 (9), c DAPI GFP'
-    """
-    words = [
-        f"{axis} {' '.join(texts) if len(texts) <= LISTED else f'{texts[0]} to {texts[-1]} ({len(texts)})'}"
-        for axis, texts in arrangement.labels.items()
-    ]
-    return ": " * bool(words) + shown(", ".join(words))
 
 
 def by_order(names: Sequence[str]) -> FileGrid:
@@ -146,14 +127,47 @@ class FileSeriesSource(PooledSource[TiffFiles]):
         self.warnings += grid.notes
         self.missing += grid.missing
         with self.opening():
-            with self._files.using(self.paths[0]):  # refuses what is no TIFF
-                pass
-            first = _first(self.paths[0], self._files, grid, reading, self.warnings)
-            if grid.in_order and (first.axes.letters[:1], first.axes.sizes[:1]) != ("C", grid.axes.sizes):
-                grid = replace(grid, channels=(), of_channel=())
-            every = [_first(self.paths[n], self._files, grid, reading, []) for n in grid.of_channel]
-            own = [one.file.described.channels for one in every or [first]]
-            self.images = _images(name, self.paths, grid, first, own, self._files, self.warnings)
+            self.images = opened_series(name, self.paths, grid, reading, self._files, self.warnings)
+
+
+def opened_series(
+    name: str,
+    paths: Sequence[str],
+    grid: FileGrid,
+    reading: Reading,
+    files: TiffFiles,
+    warnings: list[str],
+    own: Sequence[Sequence[Channel]] = (),
+) -> list[Image]:
+    """Open a series of files.
+
+    Parameters
+    ----------
+    name, grid, reading
+        As `FileSeriesSource` has them.
+    paths
+        The files of the grid, where they can be opened.
+    files, warnings
+        Of the source.
+    own
+        What files say of each channel, where that is known already; empty asks one file for each.
+    """
+    with files.using(paths[0]):  # refuses what is no TIFF
+        pass
+    first = _first(paths[0], files, grid, reading, warnings)
+    if grid.in_order and (first.axes.letters[:1], first.axes.sizes[:1]) != ("C", grid.axes.sizes):
+        grid = replace(grid, channels=(), of_channel=())
+    if not own:
+        own = channels_in([paths[n] for n in grid.of_channel], files, grid, reading)
+    own = own or [first.file.described.channels]
+    return _images(name, paths, grid, first, own, files, warnings)
+
+
+def channels_in(
+    paths: Sequence[str], files: TiffFiles, grid: FileGrid, reading: Reading
+) -> list[Sequence[Channel]]:
+    """Return what each of some files says of its channels."""
+    return [_first(path, files, grid, reading, []).file.described.channels for path in paths]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -214,7 +228,7 @@ def _axes(grid: FileGrid, own: PageAxes, reading: Reading, path: str) -> PageAxe
 
 def _images(
     name: str,
-    paths: list[str],
+    paths: Sequence[str],
     files_grid: FileGrid,
     first: _First,
     own: Sequence[Sequence[Channel]],

@@ -160,12 +160,14 @@ class ImarisSource(PooledSource[Hdf5Files]):
                     f"{path}: an HDF5 file, but with no pixels in the layout of Imaris 5.5; "
                     "check that it is the file with the image"
                 )
+            images: list[Image] = []
             for group in groups:
                 self.paths += [target for target in sorted(group.targets) if target not in self.paths]
                 noted: list[str] = []
-                self.images.append(_image(self._files, path, group, noted))
+                images.append(_image(self._files, path, group, noted))
                 prefix = f"{group.name}: " if len(groups) > 1 else ""
                 self.warnings += [prefix + line for line in noted]
+            self.images = images
 
 
 def _image(files: Hdf5Files, path: str, group: ImageGroup, warnings: list[str]) -> Image:

@@ -66,6 +66,7 @@ class OmeTiffSource(PooledSource[TiffFiles]):
     def _read_set(self, holder: str, document: OmeDocument, reading: Reading) -> None:
         members = Members(holder, document, self._files)
         self.warnings += document.warnings
+        images: list[Image] = []
         refused: list[UnsupportedInput] = []
         left_out: list[str] = []
         not_there: list[PlateField] = []
@@ -73,7 +74,7 @@ class OmeTiffSource(PooledSource[TiffFiles]):
             noted: list[str] = []
             ome = SourceOme(document.xml, index)
             try:
-                self.images.append(_image(described, ome, members, self._files, reading, noted))
+                images.append(_image(described, ome, members, self._files, reading, noted))
             except UnsupportedInput as error:
                 refused.append(error)
                 not_there += [described.plate_field] if described.plate_field else []
@@ -89,9 +90,9 @@ class OmeTiffSource(PooledSource[TiffFiles]):
             self.missing.append(
                 f"{len(lost)} of {len(lost) + len(self.paths)} files of the set are missing: {named}{more}"
             )
-        if not self.images:
+        if not images:
             raise refused[0] if refused else ReadError("; ".join([left_out[0], *self.missing]))
-        self.images = with_missing(self.images, not_there)
+        self.images = with_missing(images, not_there)
         self.warnings += [f"left out: {error}" for error in refused]
         self.missing += [f"left out: {line}" for line in left_out[:MAX_NAMED]]
         if len(left_out) > MAX_NAMED:

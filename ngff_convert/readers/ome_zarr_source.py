@@ -6,22 +6,22 @@ A plate may have thousands of images, so only groups that list others are read o
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import Calibration, Channel, Image, NativeLevel, SourceOme
 from ngff_convert.readers import ome_zarr_metadata as meaning
 from ngff_convert.readers import ome_zarr_places as places
 from ngff_convert.readers.contract import is_remote
+from ngff_convert.readers.images_on_demand import ImagesOnDemand
 from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.zarr_nodes import Nodes, StoredFile, below, list_of, object_of
 from ngff_convert.readers.zarr_pixels import Life, ZarrPixels
 from ngff_convert.storage import Zipped, at
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
     from ngff_convert.readers.ome_xml import OmeDocument, OmeImage
@@ -65,7 +65,8 @@ class OmeZarrSource:
         if root is None:
             raise UnsupportedInput(f"{path}: is a Zarr array, not an image; give the group that it is in")
         self._root = root
-        self.images: Sequence[Image] = _Images(self, places.images_in(self._nodes, root))
+        found = places.images_in(self._nodes, root)
+        self.images: Sequence[Image] = ImagesOnDemand(len(found), lambda n: self.image(found[n], n))
         self._xml = _XmlOf(
             self._nodes, self.warnings, by_number="plate" not in root.ome and "well" not in root.ome
         )
@@ -115,33 +116,6 @@ def _paths(path: str, storage: Storage, files: Sequence[str]) -> list[str]:
         stored.storage, stored.within = storage, file
         found.append(stored)
     return found
-
-
-class _Images(Sequence[Image]):
-    """The images of a source, opened one by one."""
-
-    def __init__(self, source: OmeZarrSource, found: Sequence[places.Place]) -> None:
-        self._source, self._places = source, found
-        self._opened: dict[int, Image] = {}
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> Image: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Image]: ...
-
-    def __getitem__(self, index: int | slice) -> Image | Sequence[Image]:
-        numbers = range(len(self._places))[index]
-        if isinstance(numbers, range):
-            return [self[number] for number in numbers]
-        with self._lock:
-            if numbers not in self._opened:
-                self._opened[numbers] = self._source.image(self._places[numbers], numbers)
-            return self._opened[numbers]
 
 
 # -- one image -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from ngff_convert.readers.read_ahead import Wanted
 from ngff_convert.readers.remote_files import RemoteFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from types import TracebackType
 
     from ngff_convert.model import Image
@@ -211,7 +211,7 @@ class PooledSource(Generic[P]):
 
     def __init__(self, files: P, paths: Iterable[str]) -> None:
         self._files = files
-        self.images: list[Image] = []
+        self.images: Sequence[Image] = []
         self.warnings: list[str] = []
         self.paths = list(paths)
         self.missing: list[str] = []
