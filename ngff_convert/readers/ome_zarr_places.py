@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.readers.ome_zarr_plates import Field, plate_fields
 from ngff_convert.readers.zarr_nodes import below, list_of, object_of, shown, text_of
 from ngff_convert.storage import at
 
 if TYPE_CHECKING:
+    from ngff_convert.plates import PlateField
     from ngff_convert.readers.zarr_nodes import Group, Json, Nodes
 
 MAX_IMAGES = 100_000
@@ -33,15 +35,25 @@ class Place:
         Which of the multiscales of that group.
     name
         What it is called whatever it says itself; empty where that is up to it.
+    plate_field
+        Where in a plate it is, where it is known of which.
     """
 
     folder: str
     number: int = 0
     name: str = ""
+    plate_field: PlateField | None = None
 
 
-def images_in(nodes: Nodes, root: Group) -> list[Place]:
+def images_in(nodes: Nodes, root: Group, noted: list[str]) -> list[Place]:
     """Return where every image of a store is.
+
+    Parameters
+    ----------
+    nodes, root
+        The store and its root group.
+    noted
+        Gets a line where the metadata of a plate are odd.
 
     Raises
     ------
@@ -52,9 +64,9 @@ def images_in(nodes: Nodes, root: Group) -> list[Place]:
     """
     where, ome = nodes.storage.name, root.ome
     if "plate" in ome:
-        found = _of_plate(nodes, object_of(ome["plate"]))
+        found = _of_plate(nodes, object_of(ome["plate"]), noted)
     elif "well" in ome:
-        found = _of_well(nodes, root, "")
+        found = [place for place, _ in _of_well(nodes, root, "")]
     elif "multiscales" in ome:
         found = [Place("", number) for number in range(len(list_of(ome["multiscales"])))]
     elif "bioformats2raw.layout" in ome:
@@ -93,7 +105,7 @@ def listed_series(nodes: Nodes) -> list[str]:
     return paths
 
 
-def _of_plate(nodes: Nodes, plate: Json) -> list[Place]:
+def _of_plate(nodes: Nodes, plate: Json, noted: list[str]) -> list[Place]:
     """Return the fields of a plate, well by well as they lie in it, row by row."""
     wells = [object_of(well) for well in list_of(plate.get("wells"))]
     places = [(well.get("rowIndex"), well.get("columnIndex")) for well in wells]
@@ -103,7 +115,7 @@ def _of_plate(nodes: Nodes, plate: Json) -> list[Place]:
     if len(set(paths)) != len(paths):
         raise ReadError(f"{nodes.storage.name}: its plate lists a well twice; copy it again")
 
-    def fields(path: str) -> list[Place]:
+    def fields(path: str) -> list[tuple[Place, Field]]:
         well = nodes.group(path)
         if well is None or "well" not in well.ome:
             raise ReadError(
@@ -112,9 +124,12 @@ def _of_plate(nodes: Nodes, plate: Json) -> list[Place]:
         return _of_well(nodes, well, f"{well_name(path)} ")
 
     if nodes.storage.is_local:
-        return [place for path in paths for place in fields(path)]
-    with ThreadPoolExecutor(THREADS) as pool:
-        return [place for found in pool.map(fields, paths) for place in found]
+        found = [field for path in paths for field in fields(path)]
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = [field for some in pool.map(fields, paths) for field in some]
+    where = plate_fields(plate, [field for _, field in found], noted)
+    return [replace(place, plate_field=field) for (place, _), field in zip(found, where, strict=True)]
 
 
 def well_name(path: str) -> str:
@@ -129,7 +144,10 @@ def well_name(path: str) -> str:
     return f"{row}{int(column):02}" if column.isdecimal() and column.isascii() else f"{row} {column}".strip()
 
 
-def _of_well(nodes: Nodes, well: Group, name: str) -> list[Place]:
-    images: list[Any] = list_of(object_of(well.ome["well"]).get("images"))
-    paths = [object_of(image).get("path") for image in images]
-    return [Place(below(nodes.storage, well.path, path), 0, f"{name}field {path}") for path in paths]
+def _of_well(nodes: Nodes, well: Group, name: str) -> list[tuple[Place, Field]]:
+    found = []
+    for image in map(object_of, list_of(object_of(well.ome["well"]).get("images"))):
+        path: Any = image.get("path")
+        place = Place(below(nodes.storage, well.path, path), 0, f"{name}field {path}")
+        found.append((place, Field(well.path, path.strip("/"), image.get("acquisition"))))
+    return found

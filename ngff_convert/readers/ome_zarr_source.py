@@ -65,7 +65,7 @@ class OmeZarrSource:
         if root is None:
             raise UnsupportedInput(f"{path}: is a Zarr array, not an image; give the group that it is in")
         self._root = root
-        found = places.images_in(self._nodes, root)
+        found = places.images_in(self._nodes, root, self.warnings)
         self.images: Sequence[Image] = ImagesOnDemand(len(found), lambda n: self.image(found[n], n))
         self._xml = _XmlOf(
             self._nodes, self.warnings, by_number="plate" not in root.ome and "well" not in root.ome
@@ -150,6 +150,7 @@ def _opened(
         is_label="image-label" in group.ome and pixels.dtype.kind in "iu",
         original_metadata=_others(group, multiscales),
         ome=stated.carried if ome is not None else None,
+        plate_field=place.plate_field or (ome.plate_field if ome else None),
     )
 
 
