@@ -182,11 +182,12 @@ def _show_plan(source: str, options: Options, as_json: bool) -> None:
 @commands.command("inspect", section=_CONVERSION)
 @cloup.argument("source", metavar="[IN]", required=False, help="A file, a folder, or a pattern of names.")
 @INPUT
+@cloup.option("--all", "every", is_flag=True, help="Show each image of a plate, also where many are alike.")
 @cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
+def inspect_command(source: str | None, every: bool, as_json: bool, **words: object) -> None:
     """Show what is in IN, and what would become of it."""
     from ngff_convert.convert import decide, name_of, open_with
-    from ngff_convert.describe import image_json, image_lines, plan_lines
+    from ngff_convert.inspection import images_json, lines
 
     options = options_from(words)
     source = source or options.files_from
@@ -202,17 +203,12 @@ def inspect_command(source: str | None, as_json: bool, **words: object) -> None:
             refused = error
         described = list(zip(opened.images, plans, strict=True))
         if as_json:
-            images = [{**image_json(image), "plan": plan and plan.to_json()} for image, plan in described]
             notes = {"warnings": list(opened.warnings), "missing": list(opened.missing)}
-            print_json({"source": source, **notes, "images": images})
+            print_json({"source": source, **notes, **images_json(described)})
         else:
             print_lines([source])
             print_notes(opened)
-            for number, (image, plan) in enumerate(described):
-                print_lines(["", f"image {number}: {image.name or '(no name)'}"])
-                print_lines(f"  {line}" for line in image_lines(image))
-                if plan:
-                    print_lines(["  would become", *(f"    {line}" for line in plan_lines(plan))])
+            print_lines(lines(described, every=every))
         if refused:
             raise refused
 
