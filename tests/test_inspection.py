@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import datetime
 from itertools import product
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,6 @@ from ngff_convert.cli import main
 from ngff_convert.inspection import plate_lines
 from ngff_convert.plates import Acquisition, Plate, PlateField
 from ngff_convert.readers.wells import letters
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TEMPLATE = "{well}_f{field}_c{c}.tif"
 
@@ -192,3 +190,30 @@ def test_what_differs_between_images_that_are_alike_is_said(
     shown = capsys.readouterr().out
     assert "images 0-1 (2 that are alike): image 0 to image 1" in shown
     assert "  origin       another one for each of the images" in shown
+
+
+# -- the README --------------------------------------------------------------------------------------------
+
+
+def test_the_commands_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    blocks = text.partition("\n### Plates of wells\n")[2].partition("\n### ")[0].split("```\n")
+    commands, grid = blocks[1].splitlines(), blocks[3]
+    pixels = coded(0, 0, 0, (1, 1, 1, 4, 5))
+    for well, field, channel in product(("B02", "B03", "B04", "B05", "C02", "C03"), "12", ("DAPI", "GFP")):
+        if (well, field) != ("C03", "2"):
+            name = f"{well}_f{field}_c{channel}.tif"
+            write_field(tmp_path, "screen/{name}", pixels, name=name)
+    monkeypatch.chdir(tmp_path)
+    shown = []
+    for command in commands[:2]:
+        assert main(shlex.split(command, comments=True)[1:]) == 0
+        shown.append(capsys.readouterr().out)
+    assert grid in shown[0]
+    assert "image 10: C03 field 1" in shown[1]
+    (tmp_path / "screen").rename("patterned")
+    write_field(tmp_path, "screen/p_B02_s1_w1.tif", pixels)
+    assert main(shlex.split(commands[2], comments=True)[1:]) == 0
+    assert json.loads(capsys.readouterr().out)["plates"][0]["name"] == "p"
