@@ -258,7 +258,7 @@ def test_what_is_no_axis(names: list[str], pattern: str, shape: tuple[int, ...])
         (grid("Pos{c}/img_{t}_{z}.tif", ("0", "1"), (0, 1), Z03), "'Pos0/img_{t}_{z}.tif'"),
         (grid("spim_TL{t}_Angle{c}.tif", range(3), (0, 45)), "'spim_TL{t}_Angle0.tif'"),
         (grid("field_{c}_z{z}.tif", ("",), (1, 2), Z3), "'field_1_z{z}.tif'"),
-        (grid("x_{c}_z{z}.tif", ("",), ("A01", "A02", "B01"), Z3), "'x_A01_z{z}.tif'"),
+        (grid("x_{c}_z{z}.tif", ("",), ("A01", "A02", "B01"), Z3), "'x_{well}_z{z}.tif'"),
         (grid("x_well {c}_f{t}.tif", (1, 2), (1, 2)), "'x_well 1_f1.tif'"),
         (["a_1.tif", "b-2-x.tif"], "a_1.tif and b-2-x.tif differ in more than numbers and a name"),
         (["a_1.tif", "a_2.tif", "notes about it.txt"], "differ in more"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ import ngff_convert
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.plates import Acquisition
 from ngff_convert.readers import open_files
-from ngff_convert.readers.file_patterns import parse
+from ngff_convert.readers.file_guess import guess
+from ngff_convert.readers.file_patterns import natural, parse
 from ngff_convert.readers.file_plates import arrange_plate
 from ngff_convert.readers.file_vendors import vendor_of
 from ngff_convert.readers.wells import letters
@@ -378,3 +380,44 @@ def test_a_list_of_an_instruments_files(tmp_path: Path) -> None:
     names.write_text("p_B02_s1_w1.tif\np_B02_s2_w1.tif\n")
     with ngff_convert.open(str(names), files_from=str(names)) as source:
         assert [place(image) for image in source.images] == [("B", "02", "1"), ("B", "02", "2")]
+
+
+def test_names_of_wells_are_refused_with_the_pattern_of_a_plate() -> None:
+    names = [f"x/scan_{well}_f{f}_c{c}.tif" for well in ("B02", "B03") for f in (1, 2) for c in (1, 2)]
+    with pytest.raises(OptionError, match="look like positions, wells") as error:
+        guess(natural(names))
+    hint = str(error.value).rpartition("such as '")[2].rstrip("'")
+    assert hint == "x/scan_{well}_f{field}_c{c}.tif"
+    assert len(arrange_plate(names, parse(hint), "p").fields) == 4
+
+
+# -- conversion --------------------------------------------------------------------------------------------
+
+
+def test_a_plate_is_converted_and_held_against_its_files(tmp_path: Path) -> None:
+    template = "{well}_f{field}_t{t}_c{c}_z{z}.tif"
+    write_plate(tmp_path / "in", template)
+    (tmp_path / "in" / "C11_f2_t1_c2_z2.tif").unlink()
+    report = ngff_convert.convert(
+        tmp_path / "in" / template,
+        tmp_path / "out.ome.zarr",
+        ngff_convert.Options(on_error="fill", verify="full", layout="bioformats2raw"),
+    )
+    assert report.verification is not None
+    assert report.verification.passed
+    assert [folder.rpartition("/")[2] for folder in report.folders] == [str(n) for n in range(6)]
+    with ngff_convert.open(tmp_path / "out.ome.zarr") as source:
+        for number, ((row, column), field) in enumerate(product(WELLS, range(2))):
+            pixels = coded(row, column, field)
+            if number == 5:
+                pixels[0, 1, 1] = 0
+            np.testing.assert_array_equal(source.images[number].pixels[...], pixels)
+
+
+def test_pixels_of_a_plate_are_read_in_another_process(tmp_path: Path) -> None:
+    template = "{well}_f{field}_t{t}_c{c}_z{z}.tif"
+    write_plate(tmp_path, template)
+    with ngff_convert.open(str(tmp_path / template)) as source:
+        pickled = pickle.dumps(source.images[5].pixels)
+        assert len(pickled) < 20_000
+    np.testing.assert_array_equal(pickle.loads(pickled)[...], coded(2, 10, 1))

@@ -49,6 +49,9 @@ LONGEST_WORD = 32
 
 _AXIS_OF_WORD = {word: axis for axis, words in WORDS.items() for word in words}
 
+WELL = "well "
+"""The word of a piece that is a well by its form."""
+
 _WELL = re.compile(r"[A-P](?:0[1-9]|1[0-9]|2[0-4])")
 _SEPARATORS = (
     re.compile(r"([\W_]+)"),
@@ -172,7 +175,7 @@ def _field(texts: Sequence[str], before: str, files: Sequence[str]) -> list[_Pie
     words, numbers = columns[::2], columns[1::2]
     # Zero-padded, else A1 to P24 would also be any letter with a number.
     if all(map(_WELL.fullmatch, set(texts))) and (len(set(words[0])) > 1 or not _axis_of(words[0][0])):
-        return [_Piece(texts, "number", "position", "well ")]
+        return [_Piece(texts, "number", "position", WELL)]
     if not alike or (any(len(set(column)) > 1 for column in words) and _tell(words, numbers)):
         return _name(texts, files)
     pieces: list[_Piece] = []
@@ -268,8 +271,24 @@ def _refuse_positions(pieces: Sequence[_Piece], files: Sequence[str]) -> None:
             hint = guess(fixed).text
         except OptionError:
             hint = escape(fixed[0])
+        hint = _plate_hint(pieces, _common_folder(files)) or hint
         what = " and ".join(shown(f"{piece.word}{value}") for value in values[:2])
         raise _refusal(files, f"{what} look like positions, wells or views, of which an image has one", hint)
+
+
+def _plate_hint(pieces: Sequence[_Piece], folder: str) -> str:
+    """Return the pattern of a plate that pieces may be; empty where none of them is a well."""
+    if sum(piece.word == WELL for piece in pieces) != 1:
+        return ""
+    fields = [piece for piece in pieces if piece.axis == "position" and piece.word != WELL]
+    said = {piece: f"{{{piece.axis}}}" for piece in pieces if piece.axis and piece.axis != "position"}
+    said |= {piece: "{well}" for piece in pieces if piece.word == WELL}
+    said |= dict.fromkeys(fields[:1], "{field}")
+    hint = "".join(said.get(p) or (escape(p.texts[0]) if p.kind == "text" else "*") for p in pieces)
+    try:
+        return parse(escape(folder) + hint).text
+    except OptionError:  # such as two of one axis side by side
+        return ""
 
 
 def _refuse_unlikely(pieces: Sequence[_Piece], tails: Sequence[str], files: Sequence[str]) -> None:
