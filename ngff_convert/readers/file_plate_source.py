@@ -12,6 +12,7 @@ from ngff_convert.readers.file_plates import title
 from ngff_convert.readers.file_series_source import by_names, channels_in, opened_series
 from ngff_convert.readers.images_on_demand import ImagesOnDemand
 from ngff_convert.readers.open_files import PooledSource
+from ngff_convert.readers.operetta import described
 from ngff_convert.readers.tiff_files import TiffFiles
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ngff_convert.model import Channel, Image
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.file_plates import PlateFiles
+    from ngff_convert.readers.operetta import Index
 
 
 class FilePlateSource(PooledSource[TiffFiles]):
@@ -31,6 +33,8 @@ class FilePlateSource(PooledSource[TiffFiles]):
         Which files there are, and where each belongs.
     reading
         What the user says.
+    index
+        What an instrument says beside its files.
 
     Attributes
     ----------
@@ -39,10 +43,11 @@ class FilePlateSource(PooledSource[TiffFiles]):
         first image's, because what is known of them is the same all over the plate.
     """
 
-    def __init__(self, plate: PlateFiles, reading: Reading) -> None:
+    def __init__(self, plate: PlateFiles, reading: Reading, index: Index | None = None) -> None:
         self._folder = str(Path.cwd())
         super().__init__(TiffFiles(), (self._place(name) for one in plate.fields for name in one.files.files))
-        self._plate, self._reading = plate, reading
+        self._plate, self._reading, self._index = plate, reading, index
+        self.paths += [index.path] if index else []
         self._noted: dict[str, int] = {}
         self.warnings += plate.notes
         self.missing += plate.missing
@@ -69,7 +74,8 @@ class FilePlateSource(PooledSource[TiffFiles]):
         if len(images) > 1:
             warnings.append(f"only the first of the {len(images)} images of each file is taken")
         self._note(name, warnings)
-        return replace(images[0], name=name, plate_field=one.place)
+        image = images[0] if self._index is None else described(images[0], one.files, self._index)
+        return replace(image, name=name, plate_field=one.place)
 
     def _note(self, name: str, lines: Sequence[str]) -> None:
         """Keep what is odd about an image; what is odd about many in the same way is not said each time."""

@@ -83,7 +83,9 @@ class _Key(NamedTuple):
     field: int
 
 
-def arrange_plate(names: Sequence[str], pattern: Pattern, name: str) -> PlateFiles:
+def arrange_plate(
+    names: Sequence[str], pattern: Pattern, name: str, size: tuple[int, int] = (1, 1)
+) -> PlateFiles:
     """Find the field and the place in it of every file.
 
     Parameters
@@ -94,6 +96,8 @@ def arrange_plate(names: Sequence[str], pattern: Pattern, name: str) -> PlateFil
         What they look like; it tells wells.
     name
         Of the plate.
+    size
+        Rows and columns that it has at least.
 
     Raises
     ------
@@ -107,7 +111,7 @@ def arrange_plate(names: Sequence[str], pattern: Pattern, name: str) -> PlateFil
     if not matched:
         looked = f"{len(names)} looked at, e.g. {shown(names[0])}; " if names else ""
         raise ReadError(f"{shown(pattern.text)}: no file matches; {looked}check the folder and the pattern")
-    wells = _Wells([_well(match, pattern) for _, match in matched], pattern)
+    wells = _Wells([_well(match, pattern) for _, match in matched], pattern, size)
     runs = _places(matched, pattern, "acquisition")
     fields = _places(matched, pattern, "field")
     keys = [
@@ -177,11 +181,14 @@ class _Wells:
         Row and column of each file, from 0.
     """
 
-    def __init__(self, texts: Sequence[tuple[str, str]], pattern: Pattern) -> None:
+    def __init__(self, texts: Sequence[tuple[str, str]], pattern: Pattern, least: tuple[int, int]) -> None:
         distinct = set(texts)
         rows = _numbers({row for row, _ in distinct}, "row", pattern)
         columns = _numbers({column for _, column in distinct}, "column", pattern)
-        size = standard_plate(max(rows.values()) + 1, max(columns.values()) + 1)
+        n_rows, n_columns = max(rows.values()) + 1, max(columns.values()) + 1
+        if max(least) < MOST_ROWS:
+            n_rows, n_columns = max(n_rows, least[0]), max(n_columns, least[1])
+        size = standard_plate(n_rows, n_columns)
         first, width = _numbering([column for _, column in distinct])
         self.rows = tuple(letters(n) for n in range(size[0]))
         self.columns = tuple(str(n + first).zfill(width) for n in range(size[1]))

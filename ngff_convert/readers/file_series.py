@@ -17,6 +17,7 @@ from ngff_convert.readers.tiff_head import holds_ome_xml
 
 if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reading, Source
+    from ngff_convert.readers.file_patterns import Pattern
 
 SUFFIXES = (*TiffReader.suffixes, COMPANION)
 
@@ -59,8 +60,6 @@ class FileSeriesReader:
             The names, or the axes that the user states, do not tell which file is where.
         """
         from ngff_convert.readers.file_names import arrange
-        from ngff_convert.readers.file_plate_source import FilePlateSource
-        from ngff_convert.readers.file_plates import arrange_plate
         from ngff_convert.readers.file_series_source import FileSeriesSource, by_names, by_order
         from ngff_convert.readers.file_vendors import plate_name, vendor_of
 
@@ -92,9 +91,25 @@ class FileSeriesReader:
             reader = OmeTiffReader() if _is_ome(alone) else TiffReader()
             return reader.open(alone, reading)
         if pattern is not None and pattern.wells:
-            return FilePlateSource(arrange_plate(names, pattern, name), reading)
+            return _plate(names, pattern, name, reading)
         grid = by_order(names) if by_hand else by_names(arrange(names, pattern))
         return FileSeriesSource(name, grid, reading)
+
+
+def _plate(names: list[str], pattern: Pattern, name: str, reading: Reading) -> Source:
+    from ngff_convert.readers.file_plate_source import FilePlateSource
+    from ngff_convert.readers.file_plates import arrange_plate
+    from ngff_convert.readers.operetta import index_beside
+
+    noted: list[str] = []
+    index = index_beside(names[0], noted) if names else None
+    if index is None:
+        plate = arrange_plate(names, pattern, name)
+    else:
+        plate = arrange_plate(names, pattern, index.plate or name, index.size)
+    source = FilePlateSource(plate, reading, index)
+    source.warnings += noted
+    return source
 
 
 def _is_tiff_name(name: str) -> bool:
