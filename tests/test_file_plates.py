@@ -21,8 +21,10 @@ from ngff_convert.readers import open_files
 from ngff_convert.readers.file_guess import guess
 from ngff_convert.readers.file_patterns import natural, parse
 from ngff_convert.readers.file_plates import arrange_plate
+from ngff_convert.readers.file_series import FileSeriesReader
 from ngff_convert.readers.file_vendors import vendor_of
 from ngff_convert.readers.wells import letters
+from ngff_convert.testing import check_reader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -412,6 +414,11 @@ def test_a_plate_is_converted_and_held_against_its_files(tmp_path: Path) -> None
             if number == 5:
                 pixels[0, 1, 1] = 0
             np.testing.assert_array_equal(source.images[number].pixels[...], pixels)
+
+
+def test_the_contract_is_kept(tmp_path: Path) -> None:
+    write_field(tmp_path, "p_A01_T{t:04}F001L01A01Z{z:02}C{c:02}.tif", coded(0, 0, 0))
+    check_reader(FileSeriesReader(), str(tmp_path))
 
 
 def test_pixels_of_a_plate_are_read_in_another_process(tmp_path: Path) -> None:

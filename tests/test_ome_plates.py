@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from data_folder import data_file
 from hypothesis import given
 from hypothesis import strategies as st
 from ome_tiffs import attributes, coded, data, document, image, pages_of, uuid_of, write
@@ -17,8 +17,6 @@ from ngff_convert.plates import Plate, PlateField
 from ngff_convert.readers.wells import STANDARD, letters, row_number, standard_plate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ngff_convert.model import Image
 
 
@@ -200,7 +198,8 @@ def test_positions_in_the_well_are_taken_where_no_plane_states_one(tmp_path: Pat
 
 
 def test_a_plate_that_bio_formats_wrote() -> None:
-    with ngff_convert.open(str(data_file("ometiff/bf_plate.ome.tif"))) as source:
+    sample = Path(__file__).parents[1] / "sample_data" / "plate_2x2_f2.ome.tif"
+    with ngff_convert.open(str(sample)) as source:
         found = places(list(source.images))
         (record,) = {field_of(image).plate for image in source.images}
         assert source.warnings == []
