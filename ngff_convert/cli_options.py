@@ -90,7 +90,8 @@ STORE = cloup.option_group(
     ),
     _option(
         "--layout",
-        "One image at the root, or numbered images below it; auto goes by how many there are.",
+        "One image at the root, numbered images below it, a plate of wells, or a store of each image, "
+        "OUT_NAME.ome.zarr; auto makes a plate of a plate, and else goes by how many images there are.",
         LAYOUTS,
     ),
     _option("--output-axes", "auto leaves t out when there is one time point.", OUTPUT_AXES),
@@ -115,6 +116,10 @@ PYRAMID = cloup.option_group(
 SELECTION = cloup.option_group(
     "Selection",
     _option("--images N,...", "Numbers of the images to convert, from 0.", NUMBERS, default="all"),
+    _option("--wells B02,...", "Wells of a plate.", NAMES, default="all"),
+    _option(
+        "--fields NAME,...", "Fields of each well, by name; 0:4 are the first four.", NAMES, default="all"
+    ),
     *(
         _option(f"--{axis} FROM:TO", f"Range of {what}, from 0, TO excluded.", SPAN, default="all")
         for axis, what in _PARTS.items()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert import events, machine, overrides, plan, resume
+from ngff_convert import events, layout, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ngff_convert.engine import Engine
     from ngff_convert.events import Observer
     from ngff_convert.journal import Noted
-    from ngff_convert.model import Image
     from ngff_convert.plan import Resources
     from ngff_convert.readers.contract import Source
     from ngff_convert.storage import Writable
@@ -99,30 +98,16 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
         No plan fits the memory given.
     """
     available = machine.resources()
-    wanted = chosen(source.images, options)
-    single = options.layout == "single" or (options.layout == "auto" and len(wanted) == 1)
-    if options.layout == "single" and len(wanted) > 1:
-        raise OptionError(
-            f"--layout single takes one image, but {len(wanted)} are to be written: choose one with --images"
-        )
+    placed = layout.placed(source.images, options, name)
+    some_native = options.pyramid == "native" and any(item.original.native_levels for item in placed)
     decided = []
-    some_native = options.pyramid == "native" and any(image.native_levels for _, image in wanted)
-    for number, (in_source, original) in enumerate(wanted):
-        image = overrides.apply(original, options)
+    for item in placed:
         own = options
-        if some_native and not original.native_levels:  # such as the label of a slide
+        if some_native and not item.original.native_levels:  # such as the label of a slide
             own = replace(options, pyramid="build", levels=1)
-        if not image.name:
-            image = replace(image, name=name if len(wanted) == 1 else f"{name} {number}")
-        decided.append(
-            Decided(
-                image,
-                plan.build(image, own, available),
-                "" if single else str(number),
-                in_source,
-                overrides.crop_of(image),
-            )
-        )
+        write_plan = plan.build(item.image, own, available)
+        crop = overrides.crop_of(item.image)
+        decided.append(Decided(item.image, write_plan, item.folder, item.number, crop))
     return tuple(decided)
 
 
@@ -137,16 +122,6 @@ def name_of(source: str | os.PathLike[str]) -> str:
     path = Path(name_in(os.fspath(source)))
     stem = path.name if os.path.isdir(source) else path.stem  # noqa: PTH112 - never raises
     return stem.removesuffix(".zarr").removesuffix(".ome").removesuffix(".companion")
-
-
-def chosen(images: Sequence[Image], options: Options) -> list[tuple[int, Image]]:
-    """Return the images to be written, each with its number in the source."""
-    numbers = range(len(images)) if options.images is None else options.images
-    outside = [number for number in numbers if not 0 <= number < len(images)]
-    if outside or not numbers:
-        wanted = ",".join(map(str, outside))
-        raise OptionError(f"--images {wanted}: the input has images 0 to {len(images) - 1}")
-    return [(number, images[number]) for number in numbers]
 
 
 def convert(
@@ -328,7 +303,12 @@ def _tell(
 ) -> None:
     """Say what is odd about the input, and refuse what is missing unless it is to be filled."""
     refuse_missing(source, opened, options)
-    for message in (*opened.warnings, *opened.missing, *_remarks(decided)):
+    for message in (
+        *opened.warnings,
+        *opened.missing,
+        *layout.remarks(decided, options),
+        *_remarks(decided),
+    ):
         observe(events.Note(message))
 
 

@@ -89,7 +89,7 @@ def image_attributes(
         multiscales = {"version": "0.4", **multiscales}
     elif plan.ngff_version == "0.6":
         multiscales = with_systems(multiscales)
-    return _enveloped(
+    return enveloped(
         plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)}
     )
 
@@ -186,7 +186,7 @@ def collection_attributes(version: str) -> Attributes:
     >>> collection_attributes("0.4")
     {'bioformats2raw.layout': 3}
     """
-    return _enveloped(version, {"bioformats2raw.layout": 3})
+    return enveloped(version, {"bioformats2raw.layout": 3})
 
 
 def ome_group_attributes(version: str, series: Sequence[str]) -> Attributes:
@@ -205,7 +205,7 @@ def ome_group_attributes(version: str, series: Sequence[str]) -> Attributes:
     >>> ome_group_attributes("0.5", ["0", "1"])
     {'ome': {'version': '0.5', 'series': ['0', '1']}}
     """
-    return _enveloped(version, {"series": list(series)}) if series else {}
+    return enveloped(version, {"series": list(series)}) if series else {}
 
 
 def group_documents(version: str, attributes: Attributes) -> dict[str, Attributes]:
@@ -223,5 +223,6 @@ def group_documents(version: str, attributes: Attributes) -> dict[str, Attribute
     return {"zarr.json": {"zarr_format": 3, "node_type": "group", "attributes": attributes}}
 
 
-def _enveloped(version: str, keys: Attributes) -> Attributes:
+def enveloped(version: str, keys: Attributes) -> Attributes:
+    """Return the attributes of a group for its keys: at the top in 0.4, below ``ome`` later."""
     return keys if version == "0.4" else {"ome": {"version": version, **keys}}

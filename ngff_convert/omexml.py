@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 from ngff_convert.ome_schema import MAX_PLANES, NAMESPACE, legal
+from ngff_convert.omexml_plate import add_plates
 from ngff_convert.omexml_source import carry_on
 from ngff_convert.units import SPACE_SYMBOLS
 from ngff_convert.version import __version__
@@ -79,8 +80,10 @@ def build(images: Sequence[tuple[Image, WritePlan]], noted: list[str], *, origin
     if len(annotations):
         root.append(annotations)
     etree.indent(root)
+    described = [image for image, _ in images]
     if original_metadata:
-        root = carry_on(root, [image for image, _ in images], noted)
+        root = carry_on(root, described, noted)
+    add_plates(root, described)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + str(etree.tostring(root, encoding="unicode")) + "\n"
 
 

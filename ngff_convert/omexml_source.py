@@ -77,6 +77,8 @@ def _carried(root: Element, images: Sequence[Image]) -> Element:
     for number, xml in enumerate(dict.fromkeys(image.ome.xml for image in images if image.ome)):
         _merge(root, parsed(xml), xml, images, number)
     known = _ids(root)
+    _take_out(root, lambda element: _is_of_others(element, known))
+    known = _ids(root)
     _take_out(root, lambda element: _refers(element) and element.get("ID") not in known)
     for annotation in root.iterfind(f"{_OME}StructuredAnnotations/*"):
         if annotation.get("Annotator") not in known:
@@ -85,6 +87,14 @@ def _carried(root: Element, images: Sequence[Image]) -> Element:
     for image in root.iterfind(f"{_OME}Image"):
         _sort(image, _IN_IMAGE)
     return _with_prefix(root) if any(not element.tag.startswith("{") for element in root.iter()) else root
+
+
+def _is_of_others(element: Element, known: set[str]) -> bool:
+    """Say whether an element is a plate, or a field of one, of which no image is in the output."""
+    if element.tag not in (f"{_OME}Plate", f"{_OME}WellSample"):
+        return False
+    images = {reference.get("ID") for reference in element.iterfind(f".//{_OME}ImageRef")}
+    return bool(images) and images.isdisjoint(known)
 
 
 def _with_prefix(root: Element) -> Element:

@@ -212,6 +212,14 @@ def words(what: str, value: Given) -> tuple[str, ...]:
     return tuple(text(what, word) for word in items(what, value))
 
 
+def names(what: str, value: Given) -> tuple[str, ...]:
+    """Return one name or more, none of them empty."""
+    found = words(what, value)
+    if not found or not all(found):
+        raise OptionError(f"{what} takes names with commas between, such as B02,C03, not {listed(value)}")
+    return found
+
+
 def pairs(what: str, value: Given) -> tuple[tuple[str, str], ...]:
     """Return keys with their values."""
     pairs = items(what, value.items() if isinstance(value, dict) else value)

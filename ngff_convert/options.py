@@ -19,7 +19,7 @@ Auto: TypeAlias = Literal["auto"]
 NGFF_VERSIONS = ("0.4", "0.5", "0.6")
 METHODS = ("mean", "nearest", "mode", "max", "min", "median")
 PYRAMIDS = ("build", "native")
-LAYOUTS = ("auto", "single", "bioformats2raw")
+LAYOUTS = ("auto", "single", "bioformats2raw", "plate", "separate")
 OUTPUT_AXES = ("auto", "tczyx")
 ON_ERROR = ("stop", "fill")
 FSYNC = ("none", "region")
@@ -69,6 +69,9 @@ class Options:
         ``"build"`` makes the lower levels; ``"native"`` copies those of the source.
     images
         Numbers, from 0, of the images to convert; None is all.
+    wells, fields
+        Of a plate, which wells (``"B02"`` or ``"B/02"``), and which fields: their names, or a range of all of
+        them by their order, ``"0:4"``; None is all.
     crop
         For each of the axes t, c, z, y, x the first voxel and the one after the last; None is its end.
     spacing
@@ -86,7 +89,9 @@ class Options:
         Name of the image, instead of the source's.
     layout
         ``"single"`` puts one image at the root; ``"bioformats2raw"`` numbers images below the root;
-        ``"auto"`` does the one or the other by the number of images.
+        ``"plate"`` puts each where it is in its plate; ``"separate"`` makes a store of each, which is for
+        `convert_each` alone; ``"auto"`` makes a plate where all images are fields of one, else the first or
+        the second by the number of images.
     output_axes
         ``"auto"`` leaves t out when there is one time point; ``"tczyx"`` keeps all five axes.
     dtype
@@ -153,6 +158,8 @@ class Options:
     factors: tuple[tuple[int, int, int], ...] = ()
     pyramid: str = "build"
     images: tuple[int, ...] | None = None
+    wells: tuple[str, ...] | None = None
+    fields: tuple[str, ...] | None = None
     crop: tuple[Span, ...] = ((None, None),) * 5
     spacing: Triple | None = None
     unit: str | None = None
@@ -212,6 +219,8 @@ class Options:
             ("workers", values.count),
             ("memory", values.count),
             ("images", values.images),
+            ("wells", values.names),
+            ("fields", values.names),
             ("spacing", values.spacing),
             ("origin", values.triple),
             ("unit", values.unit),

@@ -89,6 +89,16 @@ def _calibration(known: Calibration, options: Options) -> Calibration:
     )
 
 
+def in_unit(known: Calibration, unit: str | None) -> Calibration:
+    """Return sizes and positions in another unit; as they are where they have none."""
+    if unit is None or known.unit in (None, unit):
+        return known
+    factor = space_factor(known.unit, unit)
+    return replace(
+        known, zyx=_times(known.zyx, factor), unit=unit, origin_zyx=_times(known.origin_zyx, factor)
+    )
+
+
 def _times(values: MaybeTriple, factor: float) -> MaybeTriple:
     if factor == 1:
         return values

@@ -183,7 +183,10 @@ def mark_of(record: Mapping[str, Any]) -> str:
 def _described(item: Decided) -> dict[str, Any]:
     """Return what goes into the metadata of an image that another run may see in another way."""
     image = item.image
+    field = image.plate_field
+    of_plate = [field.plate.name, field.row, field.column, field.field, field.acquisition] if field else None
     return {
+        **({"plate": of_plate} if of_plate else {}),
         "name": image.name,
         "channels": [asdict(channel) for channel in image.channels],
         "calibration": asdict(image.calibration),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ngff_convert import ngff
+from ngff_convert import ngff, ngff_plate
 from ngff_convert.errors import VerificationError, WriteError
 from ngff_convert.journal import UNFINISHED
 from ngff_convert.sink import Sink
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ngff_convert.ngff import Attributes
     from ngff_convert.storage import Writable
     from ngff_convert.write_plan import Decided
+
+
+MAX_TOLD = 100
+"""Where there are more images, only the first and the last say of which images the store is made."""
 
 
 def sink(storage: Writable, item: Decided, *, flush: bool = False, mark: str = "") -> Sink:
@@ -47,7 +51,9 @@ def documents(
         found["OME/METADATA.ome.xml"] = xml
     if folders or xml is not None:
         found |= _group("OME/", version, ngff.ome_group_attributes(version, folders))
-    for item, limits in zip(decided, windows, strict=True):
+    numbers = [item.number for item in decided]
+    told = {0, len(decided) - 1} if len(decided) > MAX_TOLD else set(range(len(decided)))
+    for index, (item, limits) in enumerate(zip(decided, windows, strict=True)):
         prefix = f"{item.folder}/" if item.folder else ""
         attributes = ngff.image_attributes(
             item.image,
@@ -55,10 +61,14 @@ def documents(
             limits,
             number=item.number,
             crop=item.crop,
-            chosen=[one.number for one in decided],
+            chosen=numbers if index in told else (),
         )
         found |= _group(prefix, version, attributes)
-    if folders:
+    if fields := ngff_plate.fields_of(decided):
+        for path, keys in ngff_plate.groups(version, fields).items():
+            prefix = f"{path}/" if path else ""
+            found |= _group(prefix, version, ngff.enveloped(version, keys) if keys else {})
+    elif folders:
         found |= _group("", version, ngff.collection_attributes(version))
     return found
 
@@ -114,12 +124,13 @@ def stored_bytes(storage: Writable, decided: Sequence[Decided]) -> dict[str, int
     if not storage.is_local:
         return {}
     levels = {f"{d.folder}/{number}".lstrip("/") for d in decided for number in range(len(d.plan.levels))}
+    depths = sorted({path.count("/") + 1 for path in levels})
     sizes = dict.fromkeys(["", *sorted(levels)], 0)
     for entry in storage.walk("", into=lambda names: not names[0].startswith(UNFINISHED)):
         if not entry.names[0].startswith(UNFINISHED):
             sizes[""] += entry.n_bytes or 0
             level = next(
-                (path for path in ("/".join(entry.names[:n]) for n in (1, 2)) if path in levels), None
+                (path for path in ("/".join(entry.names[:n]) for n in depths) if path in levels), None
             )
             if level is not None:
                 sizes[level] += entry.n_bytes or 0

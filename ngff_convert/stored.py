@@ -2,7 +2,7 @@
 
 Reads NGFF 0.4 (Zarr v2), 0.5 and 0.6 (Zarr v3), by whatever program, and refuses what is not as the
 specification has it. One image is the root itself; several are groups below it, as bioformats2raw lays them
-out.
+out, or fields of a plate.
 """
 
 from __future__ import annotations
@@ -322,14 +322,39 @@ def images(root: Storage) -> tuple[StoredImage, ...]:
     version, attributes = _attributes(root, "")
     if "multiscales" in attributes:
         return (_image(root, "", version, attributes),)
-    if "bioformats2raw.layout" not in attributes:
+    if "plate" in attributes:
+        folders = _fields(root, version, attributes["plate"])
+    elif "bioformats2raw.layout" in attributes:
+        folders = _series(root, version)
+    else:
         raise UnsupportedInput(
-            f"{root.name}: has neither multiscales nor bioformats2raw.layout: no image in it"
+            f"{root.name}: has none of multiscales, plate and bioformats2raw.layout: no image in it"
         )
-    found = tuple(_image(root, folder, *_attributes(root, folder)) for folder in _series(root, version))
+    found = tuple(_image(root, folder, *_attributes(root, folder)) for folder in folders)
     if not found:
         raise VerificationError(f"{root.name}: has no images, 0, 1 and so on; convert again")
     return found
+
+
+def _fields(root: Storage, version: str, plate: Any) -> list[str]:  # noqa: ANN401 - from foreign metadata
+    """Return the images' groups of a plate, well by well."""
+    found: list[str] = []
+    for well in _listed(root, "", version, plate, "wells"):
+        own, keys = _attributes(root, well)
+        found += _listed(root, well, own, keys.get("well"), "images")
+    if repeated := _repeated(found):
+        raise VerificationError(f"{root.name}: the plate lists {shown(repeated)} twice; convert again")
+    return found
+
+
+def _listed(root: Storage, group: str, version: str, holder: Any, key: str) -> list[str]:  # noqa: ANN401
+    """Return where the paths lead that a plate or a well lists."""
+    try:
+        return [_below(root, group, item["path"]) for item in holder[key]]
+    except (KeyError, TypeError) as error:
+        raise VerificationError(
+            f"{at(root, group)}: its {key} are not as OME-NGFF {version} has them; convert again"
+        ) from error
 
 
 def _series(root: Storage, version: str) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert import display, overrides, plan, reference_files, store
-from ngff_convert.convert import chosen, name_of, open_with, refuse_missing
+from ngff_convert import display, layout, overrides, plan, reference_files, store
+from ngff_convert.convert import name_of, open_with, refuse_missing
 from ngff_convert.errors import OptionError, UnsupportedInput
 from ngff_convert.model import AXES
 from ngff_convert.readers.contract import is_remote
@@ -181,15 +181,10 @@ def _check_count(decided: Sequence[Decided], target: Path) -> None:
 
 
 def _decided(images: Sequence[Image], options: Options, name: str) -> list[Decided]:
-    wanted = chosen(images, options)
-    decided = []
-    for number, (in_source, original) in enumerate(wanted):
-        image = overrides.apply(original, options)
-        if not image.name:
-            image = replace(image, name=name if len(wanted) == 1 else f"{name} {number}")
-        folder = "" if len(wanted) == 1 else str(number)
-        decided.append(Decided(image, _plan(image), folder, in_source, overrides.crop_of(image)))
-    return decided
+    return [
+        Decided(item.image, _plan(item.image), item.folder, item.number, overrides.crop_of(item.image))
+        for item in layout.placed(images, options, name)
+    ]
 
 
 def _plan(image: Image) -> WritePlan:

@@ -57,7 +57,7 @@ RULES: dict[str, Rule] = {
     "plate": Rule("`plate` has rows, columns and wells in the form that its version asks for.", "plate"),
     "well": Rule("`well` has images in the form that its version asks for.", "well"),
     "collection": Rule("A bioformats2raw.layout is 3 and has images.", "bioformats2raw.layout"),
-    "series": Rule("`series` names each image once.", "bioformats2raw.layout"),
+    "series": Rule("`series` names each image once, and nothing else.", "bioformats2raw.layout"),
     "scene": Rule("`scene` has transformations between coordinate systems that are there.", "scene"),
     "image-unlisted": Rule(
         "Each numbered image is in `series`, or without it in one row 0, 1, ...", "bioformats2raw.layout"
@@ -85,6 +85,10 @@ RULES: dict[str, Rule] = {
     "image-label-missing": Rule("A label image says so, by `image-label`.", "labels"),
     "plate-well": Rule("The path of a well is its row's name / its column's name.", "plate"),
     "plate-acquisitions": Rule("Each acquisition has an id of its own.", "plate"),
+    "plate-fields": Rule(
+        "No well has more fields than the plate, or an acquisition, states.", "plate"
+    ),
+    "plate-unlisted": Rule("`plate` lists each well that is there.", "plate"),
     "well-acquisition": Rule("With several acquisitions, each field names one of them.", "well"),
     "well-path": Rule("The path of a field is letters and digits; in 0.6 also `-`, `_` and `.`.", "well"),
     "ome-xml": Rule("OME/METADATA.ome.xml is there and valid OME-XML 2016-06.", "bioformats2raw.layout"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.validation.findings import shown
@@ -46,6 +47,31 @@ def acquisitions(node: Node, findings: Findings) -> list[Any]:
     return known
 
 
+def check_counts(node: Node, wells: list[list[Any]], findings: Findings) -> None:
+    """Hold the numbers of fields that a plate states against those of its wells.
+
+    Parameters
+    ----------
+    node
+        The plate.
+    wells
+        For each well, the acquisition of each of its fields; None where it names none.
+    findings
+        Where findings go.
+    """
+    plate = _object(node.ome.get("plate"))
+    stated: dict[int | None, Any] = {None: plate.get("field_count")}
+    for run in _objects(plate.get("acquisitions")):
+        if type(run.get("id")) is int:
+            stated[run["id"]] = run.get("maximumfieldcount")
+    for run, most in stated.items():
+        # What a well has in several acquisitions together, `field_count` may mean or may not.
+        seen = [max(Counter(own).values() if run is None else [own.count(run)], default=0) for own in wells]
+        if type(most) is int and max(seen, default=0) > most:
+            what = "field_count" if run is None else f"maximumfieldcount of the acquisition {run}"
+            findings.error(node.path, "plate-fields", f"{what} is {most}, but a well has {max(seen)}")
+
+
 def listed_fields(node: Node, version: str, known: list[Any], findings: Findings) -> list[str]:
     """Return the paths, from the root, of the images of a well.
 
@@ -79,6 +105,12 @@ def listed_fields(node: Node, version: str, known: list[Any], findings: Findings
             message = f"the field {shown(name)} has acquisition {shown(acquisition)}, which its plate has not"
             findings.error(node.path, "well-acquisition", message)
     return list(dict.fromkeys(found))
+
+
+def acquisitions_of(node: Node) -> list[int | None]:
+    """Return the acquisition of each field of a well; None where it names none."""
+    images = _objects(_object(node.ome.get("well")).get("images"))
+    return [run if isinstance(run := image.get("acquisition"), int) else None for image in images]
 
 
 def _object(value: Any) -> Json:  # noqa: ANN401

@@ -158,12 +158,43 @@ def _plate(tree: Tree, root: Node) -> None:
         own = [joined(row, name) for name in ("zarr.json", ".zgroup")]
         if tree.store.has_folder(row) and not any(map(tree.store.has, own)):
             tree.findings.error(row, "group-file", _INTERMEDIATE)
+    counts = []
     for path in wells:
         node = _named(tree, path, "well")
         if node is not None:
             _well(tree, node, known)
+            counts.append(plates.acquisitions_of(node))
+    plates.check_counts(root, counts, tree.findings)
+    _check_wells_listed(tree, wells)
+    _check_series(tree)
     if tree.store.has(sidecar.SIDECAR):
         sidecar.check_sidecar(tree.store, tree.n_images, counted=False, findings=tree.findings)
+
+
+def _check_wells_listed(tree: Tree, wells: Sequence[str]) -> None:
+    """Find wells in the rows of a plate that it does not list."""
+    for row in dict.fromkeys(path.rpartition("/")[0] for path in wells):
+        entries = islice(tree.store.walk(row), MAX_ENTRIES)
+        names = {name for entry in entries for name in entry.names[:1]}
+        for path in sorted({joined(row, name) for name in names}.difference(wells)):
+            if is_there(tree.store, path):
+                tree.findings.warning(path, "plate-unlisted", "is there, but the plate does not list it")
+
+
+def _check_series(tree: Tree) -> None:
+    """Hold what the group OME beside a plate lists against the fields of the plate."""
+    node = read_node(tree.store, "OME", tree.findings) if is_there(tree.store, "OME") else None
+    if node is None or "series" not in node.ome:
+        return
+    _check(tree, node)
+    listed = node.ome["series"] if isinstance(node.ome["series"], list) else []
+    named = {path for path in listed if isinstance(path, str)}
+    if strange := sorted(named - tree.seen):
+        message = f"`series` names {shown(strange[0])}, which is no field of the plate"
+        tree.findings.error("OME", "series", message)
+    if len(named) != tree.n_images or len(listed) != tree.n_images:
+        message = f"`series` names {len(listed)} images, but the plate has {tree.n_images}"
+        tree.findings.warning("OME", "series", message)
 
 
 def _well(tree: Tree, node: Node, known: list[int]) -> None:
