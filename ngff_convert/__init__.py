@@ -14,6 +14,7 @@ from ngff_convert.errors import (
 )
 from ngff_convert.model import Calibration, Channel, Image
 from ngff_convert.options import Options
+from ngff_convert.separate import convert_each
 from ngff_convert.version import __version__
 from ngff_convert.write_plan import Codec, Report, WritePlan
 
@@ -35,5 +36,6 @@ __all__ = [
     "WritePlan",
     "__version__",
     "convert",
+    "convert_each",
     "open",
 ]

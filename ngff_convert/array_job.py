@@ -125,6 +125,10 @@ def plan(
         What `convert` raises before the first pixel is read.
     """
     path, out, options = elsewhere(source, target, options)
+    if options.layout == "separate":
+        raise OptionError(
+            "--layout separate makes several stores, and a job one: plan each image by itself, with --images"
+        )
     if getattr(path, "url", path) != path:
         raise OptionError(
             f"{path}: the URL has a query or a password, which may be secret and is not kept in a job file: "

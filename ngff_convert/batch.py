@@ -179,6 +179,11 @@ def check_outputs(jobs: Sequence[Job]) -> None:
             raise OptionError(
                 f"{job.target}: a batch makes folders; `ngff-convert pack` makes one file of each"
             )
+        if job.options.layout == "separate":
+            raise OptionError(
+                f"{job.source}: --layout separate makes several stores of one input, and a batch one: "
+                "convert it by itself, or give an --images to each row of a --table"
+            )
         other = first.setdefault(_place(job.target), job)
         if other is not job:
             raise OptionError(

@@ -67,7 +67,7 @@ def finished(source: str, target: str, options: Options) -> Record | None:
     if record is None:
         different = "no batch has recorded what it was made of"
     else:
-        now = _begun(source, options)
+        now = made_of(source, options)
         # An option that is new since then was not given; what is not kept, such as images, follows.
         before = {**now, **record, "options": {**_unchosen(), **record["options"]}}
         if _decisive(before) == _decisive(now):
@@ -136,6 +136,28 @@ def keep(target: str, options: Options, record: Record) -> Record:
     return kept
 
 
+def forget(target: str, options: Options) -> None:
+    """Remove the record of an output, and the folder of records where nothing else is in it.
+
+    Raises
+    ------
+    WriteError
+        It cannot be removed.
+    """
+    folder, name = _place(target)
+    try:
+        if is_remote(target):
+            cast("Writable", storage_of(folder, options.storage_options)).remove(name)
+            return
+        Path(folder, name).unlink(missing_ok=True)
+        with suppress(OSError):  # others are in it
+            Path(folder, RECORDS).rmdir()
+    except OSError as error:
+        raise WriteError(
+            f"{folder}/{name}: cannot be removed: {error.strerror}; {target} is whole"
+        ) from error
+
+
 def _place(target: str) -> tuple[str, str]:
     """Return the folder of an output, and the place of the record in it."""
     folder, name = os.path.split(target.rstrip("/") if is_remote(target) else Path(target))
@@ -198,7 +220,13 @@ def _parsed(content: bytes | None) -> Record | None:
 
 
 def _root(target: str, options: Options) -> list[Any]:
-    """Return what tells that a store is still the same one: content and time of its root's metadata."""
+    """Return what tells that a store is still the same one: content and time of its root's metadata.
+
+    Of an archive, its size and time.
+    """
+    if not is_remote(target) and os.path.isfile(target):  # noqa: PTH113 - never raises
+        status = Path(target).stat()
+        return [str(status.st_size), status.st_mtime_ns]
     digest, time_ns = sha256(), 0
     for name in HIERARCHY_FILES:
         digest.update(_content(target, name, options) or b"")
@@ -208,7 +236,7 @@ def _root(target: str, options: Options) -> list[Any]:
     return [digest.hexdigest(), time_ns]
 
 
-def _begun(source: str, options: Options) -> Record:
+def made_of(source: str, options: Options) -> Record:
     """Return what a conversion would be begun with now."""
     with open_with(source, options) as opened:
         files = [resume.facts(name) for name in opened.paths]

@@ -144,14 +144,23 @@ def convert_command(
     options = options_from(words)
     source, target = _in_and_out(source, target, options)
     if dry_run:
-        _show_plan(source, options, as_json)
+        _show_plan(source, target, options, as_json)
         return
     from ngff_convert.convert import convert
     from ngff_convert.machine import tune_process
+    from ngff_convert.separate import convert_each
 
     tune_process()
-    with outcome(source, target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
-        not_whole(source, target, convert(source, target, options, observe))
+    several = options.layout == "separate"
+    with outcome(
+        source, target, log_format, report_file, quiet=quiet, verbose=verbose, several=several
+    ) as observe:
+        if several:
+            made = convert_each(source, target, options, observe)
+            filled = tuple(line for store in made for line in store.filled)
+            not_whole(source, ", ".join(store.target for store in made if store.filled), filled)
+        else:
+            not_whole(source, target, convert(source, target, options, observe).filled)
 
 
 def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str, str]:
@@ -163,20 +172,23 @@ def _in_and_out(source: str, target: str | None, options: Options) -> tuple[str,
     return told(source, options), target
 
 
-def _show_plan(source: str, options: Options, as_json: bool) -> None:
+def _show_plan(source: str, target: str, options: Options, as_json: bool) -> None:
     from ngff_convert.convert import decide, name_of, open_with
-    from ngff_convert.describe import plan_lines
+    from ngff_convert.describe import decided_json, decided_lines
+    from ngff_convert.separate import planned
 
     with open_with(source, options) as opened:
-        decided = decide(opened, options, name_of(source))
+        name, several = name_of(source), options.layout == "separate"
+        stores = planned(opened.images, options, target, name) if several else ()
+        parts = [(store.target, decide(opened, store.options, name)) for store in stores]
+        parts = parts or [("", decide(opened, options, name))]
         if as_json:
-            plans = [{"name": d.image.name, "folder": d.folder, "plan": d.plan.to_json()} for d in decided]
-            print_json(plans)
+            print_json([fact for place, decided in parts for fact in decided_json(decided, place)])
             return
         print_notes(opened)
-        for item in decided:
-            print_lines([f"image {item.image.name or '(no name)'}"])
-            print_lines(f"  {line}" for line in plan_lines(item.plan))
+        for place, decided in parts:
+            print_lines([place] if place else [])
+            print_lines(decided_lines(decided))
 
 
 @commands.command("inspect", section=_CONVERSION)

@@ -184,4 +184,4 @@ def finish_command(
     job = _reached(load(job_file), options)
     machine.tune_process()
     with outcome(job.source, job.target, log_format, report_file, quiet=quiet, verbose=verbose) as observe:
-        not_whole(job.source, job.target, array_job.finish(job, options, observe))
+        not_whole(job.source, job.target, array_job.finish(job, options, observe).filled)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ngff_convert.events import Event, Observer
     from ngff_convert.options import Options
     from ngff_convert.readers.contract import Source
-    from ngff_convert.write_plan import Report
 
 REPORT_VERSION = 1
 """Of the file that ``--report`` writes: fields may be added to it, none removed or changed."""
@@ -37,7 +36,14 @@ MAX_SHOWN = 10
 
 @contextmanager
 def outcome(
-    source: str, target: str, log_format: str, report_file: str | None, *, quiet: bool, verbose: bool
+    source: str,
+    target: str,
+    log_format: str,
+    report_file: str | None,
+    *,
+    quiet: bool,
+    verbose: bool,
+    several: bool = False,
 ) -> Iterator[Observer]:
     """Tell how a conversion goes and how it ends; yields its observer.
 
@@ -52,6 +58,8 @@ def outcome(
         Where a report in JSON goes, however it ends; None writes none.
     quiet, verbose
         Whether nothing is shown but errors; whether the plan is shown too.
+    several
+        Whether several stores are made: the report then has a list, `stores`, of what one has of one.
     """
     from ngff_convert import describe, events
     from ngff_convert.verification import verification_lines
@@ -60,12 +68,18 @@ def outcome(
 
     def tell(event: Event) -> None:
         if isinstance(event, events.Verified):
-            end["verification"] = event.verification.to_json()
+            if not several:
+                end["verification"] = event.verification.to_json()
             shown.extend(verification_lines(event.verification))
         if isinstance(event, events.Finished):
-            end.update(describe.report_json(event.report))
+            facts = describe.report_json(event.report)
+            if several:
+                end["stores"] = [*end.get("stores", []), facts]
+            else:
+                end.update(facts)
             shown.extend(describe.report_lines(event.report))
-            told()  # before anybody is told that all is done
+            if not several:
+                told()  # before anybody is told that all is done
         observe(event)
 
     try:
@@ -74,7 +88,10 @@ def outcome(
                 with _observer(log_format, quiet=quiet, verbose=verbose) as observe:
                     yield tell
             except Stopped as stopped:
-                stopped.remark = _what_is_left(target, whole="target" in end)
+                if several:
+                    stopped.remark = "; what is whole, and the work so far, is kept"
+                else:
+                    stopped.remark = _what_is_left(target, whole="target" in end)
                 raise
     finally:
         if not quiet:
@@ -207,7 +224,7 @@ def _is_report(path: Path) -> bool:
 # -- standard output ---------------------------------------------------------------------------------------
 
 
-def not_whole(source: str, target: str, report: Report) -> None:
+def not_whole(source: str, target: str, filled: Sequence[str]) -> None:
     """End with the exit code of an input that cannot be read where a part of it was filled.
 
     Raises
@@ -215,8 +232,8 @@ def not_whole(source: str, target: str, report: Report) -> None:
     ReadError
         It was.
     """
-    if report.filled:
-        raise ReadError(f"{source}: not whole: {some(report.filled)}; {target} is made without that")
+    if filled:
+        raise ReadError(f"{source}: not whole: {some(filled)}; {target} is made without that")
 
 
 def some(lines: Sequence[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ngff_convert import ngff_plate
 from ngff_convert.errors import ReadError
 from ngff_convert.model import AXES
 from ngff_convert.units import SPACE_SYMBOLS
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ngff_convert.model import Image
-    from ngff_convert.write_plan import Level, Report, WritePlan
+    from ngff_convert.write_plan import Decided, Level, Report, WritePlan
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+
+MAX_SHOWN = 8
+"""Images that are shown one by one; more are shown together where they are alike."""
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -148,6 +152,43 @@ def plan_lines(plan: WritePlan) -> Iterator[str]:
     yield f"at once   {counted(plan.workers, 'region')}, within {plan.budget_bytes / 2**20:.0f} MiB"
 
 
+def decided_lines(decided: Sequence[Decided]) -> Iterator[str]:
+    """Yield what was decided about a store, line by line; of many images, those that are alike together."""
+    if fields := ngff_plate.fields_of(decided):
+        plate, n_wells = fields[0].plate, len({(field.row, field.column) for field in fields})
+        whole = f"{len(plate.rows)} {TIMES} {len(plate.columns)}"
+        yield f"plate {plate.name}: {n_wells} of {whole} wells, {counted(len(fields), 'field')}"
+    for like in _alike([item.plan for item in decided]):
+        item = decided[like[0]]
+        yield f"image {item.image.name or '(no name)'}{_and_more(like)}"
+        for line in plan_lines(item.plan):
+            yield f"  {line}"
+
+
+def decided_json(decided: Sequence[Decided], target: str = "") -> list[dict[str, Any]]:
+    """Return what was decided about each image as JSON-ready data, with its store where there are several."""
+    where = {"target": target} if target else {}
+    return [
+        {"name": item.image.name, "folder": item.folder, **where, "plan": item.plan.to_json()}
+        for item in decided
+    ]
+
+
+def _alike(plans: Sequence[WritePlan]) -> list[list[int]]:
+    """Return numbers of plans, together where there are many that differ in positions at the most."""
+    if len(plans) <= MAX_SHOWN:
+        return [[number] for number in range(len(plans))]
+    groups: dict[WritePlan, list[int]] = {}
+    for number, plan in enumerate(plans):
+        levels = tuple(replace(level, translation=()) for level in plan.levels)
+        groups.setdefault(replace(plan, levels=levels), []).append(number)
+    return list(groups.values())
+
+
+def _and_more(like: Sequence[object]) -> str:
+    return f" and {len(like) - 1} more like it" if len(like) > 1 else ""
+
+
 def levels_json(plan: WritePlan, folder: str) -> dict[str, Any]:
     """Return the levels of a plan as JSON-ready data, in the axes that are stored."""
 
@@ -200,13 +241,15 @@ def report_lines(report: Report) -> Iterator[str]:
     fast = f" ({size(rate)}/s)" if report.read_bytes else ""
     yield f"{report.target}  {how_much} in {report.seconds:.1f} s{fast}{kept}"
     levels = [
-        (f"{folder}/{number}".lstrip("/"), level)
-        for folder, plan in zip(report.folders, report.plans, strict=True)
-        for number, level in enumerate(plan.levels)
+        ([f"{report.folders[image]}/{number}".lstrip("/") for image in like], level)
+        for like in _alike(report.plans)
+        for number, level in enumerate(report.plans[like[0]].levels)
     ]
-    for path, level in levels:
-        corner = "└──" if path == levels[-1][0] else "├──"
-        yield ", ".join(filter(None, (f"{corner} {path}  {level_words(level)}", stored.get(path))))
+    for paths, level in levels:
+        corner = "└──" if paths is levels[-1][0] else "├──"
+        words = f"{corner} {paths[0]}{_and_more(paths)}  {level_words(level)}"
+        n_bytes = size(sum(report.stored_bytes[path] for path in paths)) if stored else None
+        yield ", ".join(filter(None, (words, n_bytes)))
 
 
 def report_json(report: Report) -> dict[str, Any]:

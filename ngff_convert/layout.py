@@ -186,10 +186,8 @@ def remarks(decided: Sequence[Decided], options: Options) -> list[str]:
         found.append(f"--origin puts the first voxel of all {len(decided)} images at one place")
     fields = ngff_plate.fields_of(decided)
     if fields and (gaps := _gaps(fields, options)):
-        found.append(
-            f"{len(gaps)} fields of the plate are missing, and not in the output: "
-            + _some(["/".join(gap) for gap in gaps])
-        )
+        said = "1 field of the plate is" if len(gaps) == 1 else f"{len(gaps)} fields of the plate are"
+        found.append(f"{said} missing, and not in the output: {_some(['/'.join(gap) for gap in gaps])}")
     return found
 
 

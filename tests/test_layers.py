@@ -19,7 +19,7 @@ LAYERS = [
     {"cli"},
     {"cli_archive", "cli_batch", "cli_checks", "cli_jobs", "cli_virtual"},
     {"batch_report", "cli_options", "cli_output", "__init__", "testing"},
-    {"batch"},
+    {"batch", "separate"},
     {"batch_record"},
     {
         "progress",

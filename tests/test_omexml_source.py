@@ -364,7 +364,7 @@ def test_only_the_images_written_in_their_order() -> None:
     assert [len(i.pixels.planes) for i in ome.images] == [2, 24]
     assert [reference.id for reference in ome.datasets[0].image_refs] == ["Image:1", "Image:0"]
     samples = ome.plates[0].wells[0].well_samples
-    assert [sample.image_ref and sample.image_ref.id for sample in samples] == ["Image:1", None, "Image:0"]
+    assert [sample.image_ref and sample.image_ref.id for sample in samples] == ["Image:1", "Image:0"]
     assert ome.folders[0].image_refs == ome.folders[0].roi_refs == []
     assert {roi.id for roi in ome.rois} == {"ROI:0", "ROI:2"}
     assert [reference.id for reference in ome.images[1].roi_refs] == ["ROI:0"]

@@ -85,9 +85,7 @@ RULES: dict[str, Rule] = {
     "image-label-missing": Rule("A label image says so, by `image-label`.", "labels"),
     "plate-well": Rule("The path of a well is its row's name / its column's name.", "plate"),
     "plate-acquisitions": Rule("Each acquisition has an id of its own.", "plate"),
-    "plate-fields": Rule(
-        "No well has more fields than the plate, or an acquisition, states.", "plate"
-    ),
+    "plate-fields": Rule("No well has more fields than the plate, or an acquisition, states.", "plate"),
     "plate-unlisted": Rule("`plate` lists each well that is there.", "plate"),
     "well-acquisition": Rule("With several acquisitions, each field names one of them.", "well"),
     "well-path": Rule("The path of a field is letters and digits; in 0.6 also `-`, `_` and `.`.", "well"),

@@ -37,6 +37,12 @@ def listed_wells(node: Node, findings: Findings) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def rows(node: Node) -> list[str]:
+    """Return the names of the rows of a plate that can be paths."""
+    names = _names(_object(node.ome.get("plate")).get("rows"))
+    return [name for name in dict.fromkeys(names) if re.fullmatch("[A-Za-z0-9]+", name)]
+
+
 def acquisitions(node: Node, findings: Findings) -> list[Any]:
     """Return the ids of the acquisitions of a plate, and check that none is there twice."""
     plate = _object(node.ome.get("plate"))
@@ -61,9 +67,9 @@ def check_counts(node: Node, wells: list[list[Any]], findings: Findings) -> None
     """
     plate = _object(node.ome.get("plate"))
     stated: dict[int | None, Any] = {None: plate.get("field_count")}
-    for run in _objects(plate.get("acquisitions")):
-        if type(run.get("id")) is int:
-            stated[run["id"]] = run.get("maximumfieldcount")
+    for item in _objects(plate.get("acquisitions")):
+        if type(item.get("id")) is int:
+            stated[item["id"]] = item.get("maximumfieldcount")
     for run, most in stated.items():
         # What a well has in several acquisitions together, `field_count` may mean or may not.
         seen = [max(Counter(own).values() if run is None else [own.count(run)], default=0) for own in wells]

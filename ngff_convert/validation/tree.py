@@ -165,15 +165,15 @@ def _plate(tree: Tree, root: Node) -> None:
             _well(tree, node, known)
             counts.append(plates.acquisitions_of(node))
     plates.check_counts(root, counts, tree.findings)
-    _check_wells_listed(tree, wells)
+    _check_wells_listed(tree, plates.rows(root), wells)
     _check_series(tree)
     if tree.store.has(sidecar.SIDECAR):
         sidecar.check_sidecar(tree.store, tree.n_images, counted=False, findings=tree.findings)
 
 
-def _check_wells_listed(tree: Tree, wells: Sequence[str]) -> None:
+def _check_wells_listed(tree: Tree, rows: Sequence[str], wells: Sequence[str]) -> None:
     """Find wells in the rows of a plate that it does not list."""
-    for row in dict.fromkeys(path.rpartition("/")[0] for path in wells):
+    for row in rows:
         entries = islice(tree.store.walk(row), MAX_ENTRIES)
         names = {name for entry in entries for name in entry.names[:1]}
         for path in sorted({joined(row, name) for name in names}.difference(wells)):
