@@ -89,9 +89,7 @@ def image_attributes(
         multiscales = {"version": "0.4", **multiscales}
     elif plan.ngff_version == "0.6":
         multiscales = with_systems(multiscales)
-    return enveloped(
-        plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)}
-    )
+    return enveloped(plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)})
 
 
 def _axis(name: str, image: Image) -> dict[str, str]:

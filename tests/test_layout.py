@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import ome_tiffs
 import pytest
+import yaozarrs
+import zarr
+from data_folder import data_file
 from lxml import etree
+from ome_zarr_models import v04, v05
 from plate_source import FIELDS, made, pixels_of, write
 from stores import assert_means, assert_valid, attributes, levels
 
@@ -22,7 +29,6 @@ from ngff_convert.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 __all__ = ["made"]
 pytestmark = pytest.mark.usefixtures("made")
@@ -432,3 +438,110 @@ def test_validate_counts_fields_of_acquisitions(tmp_path: Path) -> None:
     change(out, "", "plate", lambda keys: keys["acquisitions"][1].update(maximumfieldcount=1))
     (found,) = validate(out).findings
     assert found.message == "maximumfieldcount of the acquisition 3 is 1, but a well has 2"
+
+
+@pytest.mark.parametrize("version", ["0.5", "0.6"])
+def test_plates_of_other_versions_are_sound(plate: Path, version: str) -> None:
+    out = converted(plate, ngff_version=version)
+    assert ("version" in attributes(out, version)["plate"]) is (version == "0.5")
+    assert validate(out).findings == ()
+    assert verify(plate, out).passed
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+def test_stage_positions_of_a_file_are_translations(tmp_path: Path) -> None:
+    images, pages = [], []
+    for number, (unit, size, position) in enumerate((("µm", 0.5, "120.5"), ("nm", 500, "0.13"))):
+        pixels = ome_tiffs.coded() + np.uint16(number)
+        pages += ome_tiffs.pages_of(pixels)
+        stated: dict[str, Any] = {f"PhysicalSize{axis}": size for axis in "XY"}
+        stated |= {f"PhysicalSize{axis}Unit": unit for axis in "XY"}
+        place = {f"Position{axis}": position for axis in "XY"}
+        place |= {f"Position{axis}Unit": "µm" if number == 0 else "mm" for axis in "XY"}
+        plane = f"<Plane{ome_tiffs.attributes(TheZ=0, TheC=0, TheT=0, **place)}/>"
+        inner = ome_tiffs.channel(number) + ome_tiffs.data(IFD=number, PlaneCount=1) + plane
+        images.append(ome_tiffs.image(pixels, inner, number=number, **stated))
+    source = ome_tiffs.write(tmp_path / "in.ome.tif", pages, ome_tiffs.document(*images))
+    out = converted(source)
+    assert placed(out, "01") == [("micrometer", 0.5, 120.5), ("micrometer", 0.5, 130.0)]
+    assert validate(out).findings == ()
+    assert verify(source, out).passed
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_series_of_a_file_keep_names_and_order(tmp_path: Path, version: str) -> None:
+    source = data_file("ometiff/tf_two_series.ome.tif")
+    out = tmp_path / "out.ome.zarr"
+    convert(source, out, Options(ngff_version=version))
+    assert attributes(out / "OME", version)["series"] == ["0", "1"]
+    found = [attributes(out / folder, version)["multiscales"][0] for folder in ("0", "1")]
+    assert [item["name"] for item in found] == ["first", "second"]
+    assert [levels(out / folder, version)[0].sum() for folder in ("0", "1")] == [2476929, 47291]
+    yaozarrs.validate_zarr_store(str(out))
+    group = zarr.open_group(out, mode="r")  # `open_ome_zarr` does not try the model of 0.5
+    if version == "0.4":
+        v04.BioFormats2Raw.from_zarr(group)
+    else:
+        v05.BioFormats2Raw.from_zarr(group)
+    assert validate(out).findings == ()
+    assert verify(source, out).passed
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_plate_that_bio_formats_wrote(tmp_path: Path, version: str) -> None:
+    source = data_file("ometiff/bf_plate.ome.tif")
+    out = tmp_path / "out.ome.zarr"
+    convert(source, out, Options(ngff_version=version, wells=("B02", "A1")))
+    folders = ["A/1/0", "A/1/1", "B/2/0", "B/2/1"]
+    assert attributes(out / "OME", version)["series"] == folders
+    assert attributes(out, version)["plate"]["acquisitions"][0]["starttime"] == 1146766431
+    names = ["plate", "plate 2", "plate 7", "plate 8"]
+    assert described(out) == [(n, n, name) for n, name in zip(list("0011"), names, strict=True)]
+    assert_valid(out, out)
+    assert validate(out).findings == ()
+    assert verify(source, out).passed
+
+
+# -- the README --------------------------------------------------------------------------------------------
+
+
+def write_series_and_plate(folder: Path) -> None:
+    """Write the two files that the README speaks of."""
+    images, pages = [], []
+    for number in range(8):
+        pixels = ome_tiffs.coded() + np.uint16(number)
+        pages += ome_tiffs.pages_of(pixels)
+        inner = ome_tiffs.channel(number) + ome_tiffs.data(IFD=number, PlaneCount=1)
+        images.append(ome_tiffs.image(pixels, inner, number=number))
+    wells = ""
+    for well in range(4):
+        samples = "".join(
+            f'<WellSample ID="WellSample:{n}" Index="{n}"><ImageRef ID="Image:{n}"/></WellSample>'
+            for n in (2 * well, 2 * well + 1)
+        )
+        wells += f'<Well ID="Well:{well}" Row="{well // 2}" Column="{well % 2}">{samples}</Well>'
+    plate = f'<Plate ID="Plate:0" Name="p" Rows="2" Columns="2">{wells}</Plate>'
+    ome_tiffs.write(folder / "series.ome.tif", pages[:2], ome_tiffs.document(*images[:2]))
+    ome_tiffs.write(folder / "plate.ome.tif", pages, ome_tiffs.document(*images, before=plate))
+
+
+def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    section = text.partition("\n### Collections and plates\n")[2].partition("\n### ")[0]
+    block = section.partition("```\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    write_series_and_plate(tmp_path)
+    for line in block.splitlines():
+        command, *words = shlex.split(line, comments=True)
+        assert command == "ngff-convert"
+        assert main(words) == 0, line
+    made = sorted(path.name for path in tmp_path.glob("*.ome.zarr"))
+    assert made == [
+        *("all.ome.zarr", "field.ome.zarr", "one.ome.zarr", "out_image_0.ome.zarr", "out_image_1.ome.zarr"),
+        *("plate.ome.zarr", "some.ome.zarr"),
+    ]
+    assert all(validate(tmp_path / name).findings == () for name in made)
+    assert attributes(tmp_path / "some.ome.zarr/OME", "0.5")["series"] == ["A/1/0", "B/2/0"]
+    np.testing.assert_array_equal(levels(tmp_path / "field.ome.zarr", "0.5")[0], ome_tiffs.coded()[0] + 7)
