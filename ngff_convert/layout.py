@@ -153,10 +153,11 @@ def _check_twice(made: Sequence[Placed]) -> None:
     """Refuse two images that would be written to one place."""
     folder, times = Counter(item.folder.lower() for item in made).most_common(1)[0]
     if times > 1:
-        numbers = [str(item.number) for item in made if item.folder.lower() == folder]
+        alike = [item for item in made if item.folder.lower() == folder]
+        numbers = _some([str(item.number) for item in alike])
         raise OptionError(
-            f"the images {_some(numbers)} are all the field {folder} of the plate: choose one of them with "
-            "--images, or use --layout bioformats2raw"
+            f"the images {numbers} are all the field {alike[0].folder} of the plate: choose one of them "
+            "with --images, or use --layout bioformats2raw"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from ngff_convert.errors import OptionError
@@ -80,11 +81,10 @@ def _wells(word: str, there: Sequence[PlateField]) -> set[Well]:
 def _meant(word: str, plate: Plate) -> list[Well]:
     """Return the well of a plate that a word means, if there is one."""
     wells = [(row, column) for row in plate.rows for column in plate.columns]
-    forms = [
-        [well for well in wells if word in ("".join(well), "/".join(well))],
-        [well for well in wells if _plain(word) in map(_plain, ("".join(well), "/".join(well)))],
-    ]
-    found = next((form for form in forms if form), [])
+    found = [well for well in wells if word in ("".join(well), "/".join(well))]
+    if not found:
+        plain = _plain(word)
+        found = [well for well in wells if plain in (_plain("".join(well)), _plain("/".join(well)))]
     if len(found) > 1:
         several = " or ".join("/".join(well) for well in found[:MAX_NAMED])
         raise OptionError(f"--wells {word}: can be {several}: write it with the slash, as here")
@@ -123,6 +123,7 @@ def in_order(name: str) -> tuple[int, str, str]:
     return (int(name) if name.isdecimal() else 2**63, _plain(name), name)
 
 
+@cache
 def _plain(name: str) -> str:
     """Return a name without what people spell in several ways: case, and zeros before a number."""
     return re.sub("0+(?=[0-9])", lambda zeros: "" if _begins(name, zeros.start()) else zeros[0], name.lower())

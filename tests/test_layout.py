@@ -188,7 +188,7 @@ def test_wells_and_fields_are_chosen(
         ({"wells": ()}, "--wells takes names with commas between, such as B02,C03"),
         ({"layout": "single"}, "--layout single takes one image, but 5 are to be written"),
         ({"layout": "separate"}, "--layout separate makes 5 stores"),
-        ({"images": (1, 1)}, "the images 1, 1 are all the field a/01/1 of the plate"),
+        ({"images": (1, 1)}, "the images 1, 1 are all the field A/01/1 of the plate"),
     ],
 )
 def test_what_is_not_in_the_plate_is_refused(plate: Path, chosen: dict[str, Any], message: str) -> None:
