@@ -62,7 +62,7 @@ class ArchiveTarget(Target):
     def _check_free(self) -> None:
         check_free(self.path, overwrite=self.overwrite)
 
-    def _take_over(self) -> None:
+    def take_over(self) -> None:
         """Remove the folder of a run that was killed when the archive had its name; not of one that works."""
         with suppress(OSError, ValueError):  # no such folder, or nobody finished writing that file
             if self._needs_no_more() and file_system.is_free(self.partial / PLAN_FILE):

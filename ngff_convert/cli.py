@@ -21,6 +21,7 @@ from ngff_convert.cli_checks import validate_command, verify_command
 from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
 from ngff_convert.cli_options import CLUSTER, INPUT, LOG_FORMAT, REPORT, conversion_options, options_from
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes, told
+from ngff_convert.cli_upgrade import upgrade_command
 from ngff_convert.cli_virtual import virtual_command
 from ngff_convert.describe import one_line
 from ngff_convert.errors import ConversionError, OptionError
@@ -67,7 +68,15 @@ _SECTIONS = (
     _CONVERSION,
     cloup.Section("In parts, for array jobs", [plan_command, run_command, status_command, finish_command]),
     cloup.Section(
-        "Stores", [virtual_command, verify_command, validate_command, pack_command, unpack_command]
+        "Stores",
+        [
+            virtual_command,
+            verify_command,
+            validate_command,
+            upgrade_command,
+            pack_command,
+            unpack_command,
+        ],
     ),
 )
 _SHOW = cloup.option_group(

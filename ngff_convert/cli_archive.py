@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cloup
 
-from ngff_convert.cli_output import print_lines
+from ngff_convert.cli_output import bar, print_lines
 from ngff_convert.describe import counted, one_line, size
 from ngff_convert.errors import OptionError
 from ngff_convert.storage_contract import SUFFIX
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-SECONDS_BETWEEN = 0.1
 
 _SUFFIXES = (".ome.zarr", ".zarr")
 _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
@@ -44,7 +35,7 @@ def pack_command(store: str, target: str | None, overwrite: bool, quiet: bool) -
     archive = Path(target) if target else _beside(source, _SUFFIXES, SUFFIX)
     if archive.suffix.lower() != SUFFIX:
         raise OptionError(f"{archive}: an archive is called NAME{SUFFIX}; choose such a name")
-    with _shown(f"packing {source.name}", quiet=quiet) as tell:
+    with bar(f"packing {source.name}", quiet=quiet) as tell:
         packed = pack(source, archive, overwrite=overwrite, tell=tell)
     if not quiet:
         files = counted(packed.files, "file")
@@ -70,7 +61,7 @@ def unpack_command(archive: str, target: str | None, overwrite: bool, quiet: boo
     store = Path(target) if target else _beside(source, (SUFFIX, ".zip"), _SUFFIXES[0])
     if store.suffix.lower() == SUFFIX:
         raise OptionError(f"{store}: a store is a folder, by custom NAME.ome.zarr; choose another name")
-    with _shown(f"unpacking {source.name}", quiet=quiet) as tell:
+    with bar(f"unpacking {source.name}", quiet=quiet) as tell:
         unpacked = unpack(source, store, overwrite=overwrite, tell=tell)
     if not quiet:
         print_lines([one_line(f"{store}  {counted(unpacked.files, 'file')}, {size(unpacked.size)}")])
@@ -86,31 +77,3 @@ def _beside(path: Path, suffixes: tuple[str, ...], suffix: str) -> Path:
     path = path if path.name not in ("", "..") else path.resolve()
     name = next((path.name.removesuffix(known) for known in suffixes if path.name.endswith(known)), path.name)
     return path.with_name((name or path.name) + suffix)
-
-
-@contextmanager
-def _shown(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
-    """Show a bar on a terminal, and nothing elsewhere; yields what it is to be told."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    last = 0.0
-    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
-        task = bar.add_task(one_line(title), total=None)
-
-        def tell(done: int, total: int) -> None:
-            nonlocal last
-            if time.monotonic() - last > SECONDS_BETWEEN:
-                last = time.monotonic()
-                bar.update(task, completed=done, total=total)
-
-        yield tell

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,9 @@ REPORT_VERSION = 1
 
 MAX_SHOWN = 10
 """Causes that a message shows before it only counts."""
+
+SECONDS_BETWEEN = 0.1
+"""Between two looks of a bar."""
 
 
 # -- a conversion ------------------------------------------------------------------------------------------
@@ -262,3 +266,36 @@ def print_lines(lines: Iterable[str]) -> None:
                 raise WriteError(f"standard output: cannot be written: {error.strerror}") from error
             # Nobody reads any more: the rest goes nowhere, and the exit code is that of the work.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# -- a bar -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def bar(title: str, *, quiet: bool) -> Iterator[Callable[[int, int], object] | None]:
+    """Show a bar on a terminal, and nothing elsewhere; yields what it is to be told."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from ngff_convert import describe
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    last = 0.0
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bar:
+        task = bar.add_task(describe.one_line(title), total=None)
+
+        def tell(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > SECONDS_BETWEEN:
+                last = time.monotonic()
+                bar.update(task, completed=done, total=total)
+
+        yield tell

@@ -110,7 +110,7 @@ class Target(AbstractContextManager["Target"]):
         for store in _stores_around(source):
             if file_system.is_or_holds(store, str(self.path)):
                 raise TargetError(f"{self.path}: is within the input {store}; choose another output")
-        self._take_over()
+        self.take_over()
         self._check_free()
 
     def _check_free(self) -> None:
@@ -292,7 +292,7 @@ class Target(AbstractContextManager["Target"]):
         """
         return self.path.with_name(f".{self.path.name[:40]}.replaced-{self._short}")
 
-    def _take_over(self) -> None:
+    def take_over(self) -> None:
         """Do what a run that was killed at its end had still to do, unless one is just there."""
         with suppress(OSError):
             if (self.path / PLAN_FILE).is_file() and file_system.is_free(self.path / PLAN_FILE):

@@ -17,10 +17,10 @@ PACKAGE = Path(ngff_convert.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
-    {"cli_archive", "cli_batch", "cli_checks", "cli_jobs", "cli_virtual"},
+    {"cli_archive", "cli_batch", "cli_checks", "cli_jobs", "cli_upgrade", "cli_virtual"},
     {"batch_report", "cli_options", "cli_output", "__init__", "testing"},
-    {"batch", "separate"},
-    {"batch_record"},
+    {"batch", "separate", "upgrade"},
+    {"batch_record", "upgrade_rebuild"},
     {
         "progress",
         "json_log",
@@ -41,6 +41,8 @@ LAYERS = [
     {"display", "describe", "machine", "store", "overrides", "readers.registry"},
     {"engine", "ngff", "omexml", "region", "resume", "bucket_journal", "reference_files", "references"},
     {"ngff_plate", "omexml_plate", "wells"},
+    {"upgrade_chunks", "upgrade_scan"},
+    {"upgrade_metadata"},
     {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
     {"pyramid", "chunking", "options", "validation"},
     {"events", "readers", "option_values"},
