@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ngff_convert import file_system
-from ngff_convert.commit import PLAN_FILE, Target
+from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
 from ngff_convert.errors import ReadError, TargetError, UnsupportedInput, WriteError
 from ngff_convert.journal import flush_folder
-from ngff_convert.storage import Folder, Zipped, at, joined, storage_of
+from ngff_convert.storage import SUFFIX, Folder, Zipped, at, joined, storage_of
 from ngff_convert.upgrade_chunks import replace
 from ngff_convert.upgrade_metadata import OLDER, NotUpgradable, upgraded
 from ngff_convert.upgrade_rebuild import json_text, locked, rebuild
@@ -99,7 +99,7 @@ def upgrade(
         What was made is not sound; the old store is as it was.
     """
     storage = storage_of(store, storage_options)
-    if isinstance(storage, Zipped):
+    if isinstance(storage, Zipped) or storage.name.lower().rstrip("/").endswith(SUFFIX):
         raise UnsupportedInput(
             f"{storage.name}: is an archive: unpack it, upgrade the store, and pack that again"
         )
@@ -111,6 +111,10 @@ def upgrade(
     storage.reach()
     if Path(storage.name).is_symlink():
         raise UnsupportedInput(f"{storage.name}: is a link; give the folder that it leads to: {storage.root}")
+    if (above := _store_above(Path(storage.root))) is not None:
+        raise UnsupportedInput(
+            f"{storage.name}: is a part of {above}, and a hierarchy has one version: upgrade all of it"
+        )
     version = _version(storage, to)
     if version in OLDER:
         workers = workers or len(os.sched_getaffinity(0))
@@ -121,6 +125,16 @@ def upgrade(
             return _rewrite(storage, to)
         finally:
             target.abandon()  # nothing is in it but the lock
+
+
+def _store_above(folder: Path) -> Path | None:
+    """Return the outermost Zarr hierarchy that a folder is within; None if it is in none."""
+    found = None
+    for parent in folder.parents:
+        if not any((parent / name).is_file() for name in HIERARCHY_FILES):
+            break
+        found = parent
+    return found
 
 
 def _version(storage: Storage, to: str) -> str:
@@ -148,7 +162,7 @@ def _version(storage: Storage, to: str) -> str:
 
 def _upgrade_bucket(storage: Storage, to: str) -> Upgraded:
     name = storage.name
-    if not hasattr(storage, "write") or name.lower().startswith(("http://", "https://")):
+    if name.lower().startswith(("http://", "https://")):
         raise UnsupportedInput(f"{name}: a web server cannot be written; convert the store to another place")
     if storage.has(PLAN_FILE):
         raise TargetError(f"{name}: a conversion into it is under way, or unfinished: finish it first")

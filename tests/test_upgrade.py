@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ import zarr
 from foreign_stores import WRITERS, edit, edit_ome
 from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Shuffle, Zlib, Zstd
 from ome_zarr_models import open_ome_zarr
+from remote_stores import bucket, put, upload
+from servers import s3_server
 from stores import tree
 from test_ngff_06 import schema_errors
 
@@ -32,7 +35,9 @@ from ngff_convert.upgrade_metadata import plan_array
 from ngff_convert.validate import validate
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+    from servers import S3Server
 
 Json = dict[str, Any]
 
@@ -456,6 +461,15 @@ def test_links_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "store", UnsupportedInput, "only plain folders and files")
 
 
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_a_part_of_a_store_is_refused(version: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    WRITERS["plate"](store, version)
+    before = tree(store)
+    refused(store / "A/1/0", UnsupportedInput, f"is a part of {store}, .* upgrade all of it", to="0.6")
+    assert tree(store) == before
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
@@ -523,6 +537,41 @@ def test_what_differs_from_the_old_pixels_is_found(tmp_path: Path) -> None:
         Carrier(plan, tmp_path / "store/0", tmp_path / "new", Lost()).carry("0/0/0")
 
 
+# -- in a bucket ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running
+
+
+def test_metadata_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
+    WRITERS["plate"](tmp_path / "store", "0.5")
+    upload(server, tmp_path / "store", "plate")
+    upgrade(tmp_path / "store", "0.6")
+    address = f"s3://{server.bucket}/plate"
+    assert upgrade(address, "0.6").documents == 7
+    for name in tree(tmp_path / "store"):
+        assert bucket(server)[f"plate/{name}"] == (tmp_path / "store" / name).read_bytes()
+    assert upgrade(address, "0.6").documents == 0
+
+
+def test_what_a_bucket_cannot(server: S3Server, tmp_path: Path) -> None:
+    WRITERS["image"](tmp_path / "store", "0.4")
+    upload(server, tmp_path / "store", "old")
+    address = f"s3://{server.bucket}/old"
+    with pytest.raises(UnsupportedInput, match="convert it to another name"):
+        upgrade(address, "0.6")
+    put(server, f"old/{PLAN_FILE}", b"{}")
+    with pytest.raises(TargetError, match="under way"):
+        upgrade(address, "0.6")
+    with pytest.raises(UnsupportedInput, match="web server"):
+        upgrade(f"{server.endpoint}/{server.bucket}/old", "0.6")
+
+
 # -- the command ---------------------------------------------------------------------------------------------
 
 
@@ -538,3 +587,18 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "is OME-Zarr 0.6 already" in capsys.readouterr().out
     assert main(["upgrade", str(store)]) == 4
     assert main(["upgrade", str(store), "--to", "0.4"]) == 2
+
+
+def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    block = text.partition("\n### Versions\n")[2].split("```")[1]
+    commands = [line.partition("#")[0].split() for line in block.strip().splitlines()]
+    assert len(commands) == 5
+    monkeypatch.chdir(tmp_path)
+    pixels = coded_pixels((1, 2, 4, 40, 50))
+    write_ims(tmp_path / "in.ims", pixels)
+    for program, *words in commands:
+        assert (program, main(words)) == ("ngff-convert", 0)
+    for name in ("old", "new"):
+        assert ome(tmp_path / f"{name}.ome.zarr")["version"] == "0.6"
+        np.testing.assert_array_equal(arrays(tmp_path / f"{name}.ome.zarr")["0"], pixels[0])
