@@ -513,6 +513,108 @@ def test_axes_of_0_6(tmp_path: Path) -> None:
     assert found == Calibration((2.0, 0.1, 0.2), "micrometer", None, (5.0, 6.0, 7.0))
 
 
+WORLD = {"name": "world", "axes": axes("zyx", z="micrometer", y="micrometer", x="micrometer")}
+AT = {"type": "translation", "translation": [0, 100, -50]}
+TWICE = {"type": "scale", "scale": [1, 2, 2]}
+
+
+def write_scene(path: Path, *links: dict[str, Any], world: dict[str, Any] = WORLD, **more: Any) -> None:
+    """Write a scene of the images ``a`` and ``b``, whose first voxel is at 5, 6, 7 in their own space."""
+    zarr.create_group(path, zarr_format=3).attrs["ome"] = {
+        "version": "0.6",
+        "scene": {"coordinateSystems": [world], "coordinateTransformations": list(links)},
+        **more,
+    }
+    for name in ("a", "b"):
+        inner = at([2.0, 0.1, 0.2], [5.0, 6.0, 7.0])
+        own = {
+            "type": "sequence",
+            "transformations": inner,
+            "input": {"path": "0"},
+            "output": {"name": "physical"},
+        }
+        stated = {
+            "datasets": [{"path": "0", "coordinateTransformations": [own]}],
+            "coordinateSystems": [{**WORLD, "name": "physical"}],
+        }
+        write_store(path / name, {"version": "0.6", **stated}, zarr_format=3)
+
+
+def into_world(step: dict[str, Any], path: str = "a", name: str = "physical") -> dict[str, Any]:
+    return {**step, "input": {"path": path, "name": name}, "output": {"name": "world"}}
+
+
+@pytest.mark.parametrize(
+    ("step", "voxel", "origin"),
+    [
+        (AT, (2.0, 0.1, 0.2), (5.0, 106.0, -43.0)),
+        (TWICE, (2.0, 0.2, 0.4), (5.0, 12.0, 14.0)),
+        ({"type": "sequence", "transformations": [TWICE, AT]}, (2.0, 0.2, 0.4), (5.0, 112.0, -36.0)),
+        ({"type": "identity"}, (2.0, 0.1, 0.2), (5.0, 6.0, 7.0)),
+    ],
+)
+def test_the_images_of_a_scene_are_where_it_has_them(
+    tmp_path: Path, step: dict[str, Any], voxel: Any, origin: Any
+) -> None:
+    write_scene(tmp_path / "s.zarr", into_world({"type": "identity"}, "b"), into_world(step, "./a"))
+    with ngff_convert.open(tmp_path / "s.zarr") as source:
+        found = [image.calibration for image in source.images]
+        assert list(source.warnings) == []
+    assert found == [
+        Calibration((2.0, 0.1, 0.2), "micrometer", None, (5.0, 6.0, 7.0)),
+        Calibration(voxel, "micrometer", None, origin),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("links", "world", "reason"),
+    [
+        (
+            [into_world({"type": "rotation", "rotation": []})],
+            WORLD,
+            'transformation "rotation" is not handled',
+        ),
+        ([into_world(AT, name="other")], WORLD, "not one transformation from its own space"),
+        ([into_world(AT), into_world(TWICE)], WORLD, "not one transformation from its own space"),
+        ([into_world({"type": "scale", "scale": [1]})], WORLD, "is not 3 numbers"),
+        ([into_world(AT)], {"name": "moon", "axes": WORLD["axes"]}, "no coordinate system world"),
+        ([into_world(AT)], {"name": "world", "axes": axes("xyz")}, "axes of the scene are others"),
+        (
+            [into_world(AT)],
+            {"name": "world", "axes": axes("zyx", z="meter")},
+            "units of the scene are others",
+        ),
+        ([{**AT, "input": {"name": "world"}, "output": {"name": "physical", "path": "a"}}], WORLD, "not one"),
+    ],
+)
+def test_what_a_scene_says_beyond_scale_and_shift_is_left_out(
+    tmp_path: Path, links: list[dict[str, Any]], world: dict[str, Any], reason: str
+) -> None:
+    write_scene(tmp_path / "s.zarr", *links, world=world)
+    with ngff_convert.open(tmp_path / "s.zarr") as source:
+        assert source.images[0].calibration.origin_zyx == (5.0, 6.0, 7.0)
+        (warning,) = source.warnings
+    assert "its place in the scene is left out" in warning
+    assert reason in warning
+
+
+def test_a_scene_of_a_collection_places_its_images(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"bioformats2raw.layout": 3}
+    write_scene(tmp_path / "s.zarr", into_world(AT, "b"), **more)
+    ome_group = zarr.create_group(tmp_path / "s.zarr/OME", zarr_format=3)
+    ome_group.attrs["ome"] = {"version": "0.6", "series": ["a", "b"]}
+    with ngff_convert.open(tmp_path / "s.zarr") as source:
+        origins = [image.calibration.origin_zyx for image in source.images]
+        assert list(source.warnings) == []
+    assert origins == [(5.0, 6.0, 7.0), (5.0, 106.0, -43.0)]
+
+
+def test_a_scene_leads_nowhere_else(tmp_path: Path) -> None:
+    write_scene(tmp_path / "s.zarr", into_world(AT, "../other"))
+    with pytest.raises(ReadError, match="does not lead down"):
+        ngff_convert.open(tmp_path / "s.zarr")
+
+
 @pytest.mark.parametrize(
     ("channel", "expected"),
     [

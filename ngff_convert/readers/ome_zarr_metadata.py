@@ -83,7 +83,7 @@ def axes_of(multiscales: Json, version: str, where: str) -> tuple[Axis, ...]:
     """
     stated = multiscales.get("axes")
     if stated is None:
-        stated = _axes_of_system(multiscales)
+        stated = object_of(system_of(multiscales)).get("axes")
     if stated is None and (not version or version in WITHOUT_AXES):
         return tuple(Axis(letter) for letter in AXES)
     axes = [_axis(axis, where) for axis in list_of(stated)]
@@ -108,8 +108,8 @@ def _axis(stated: Any, where: str) -> Axis:  # noqa: ANN401 - from foreign metad
     return Axis(letter, text_of(axis.get("unit")))
 
 
-def _axes_of_system(multiscales: Json) -> Any:  # noqa: ANN401 - from foreign metadata
-    """Return the axes of the coordinate system that levels are mapped to, in 0.6; None if there is none."""
+def system_of(multiscales: Json) -> Json | None:
+    """Return the coordinate system that levels are mapped to, in 0.6; None if there is none."""
     systems = {
         text_of(s.get("name")): s for s in map(object_of, list_of(multiscales.get("coordinateSystems")))
     }
@@ -120,8 +120,8 @@ def _axes_of_system(multiscales: Json) -> Any:  # noqa: ANN401 - from foreign me
             output = transformation.get("output")
             name = text_of(object_of(output).get("name", output))
             if name in systems:
-                return systems[name].get("axes")
-    return list(systems.values())[-1].get("axes")
+                return systems[name]
+    return list(systems.values())[-1]
 
 
 # -- where voxels are ----------------------------------------------------------------------------------------
@@ -153,6 +153,21 @@ def placed(multiscales: Json, dataset: Json, n_axes: int, where: str) -> Placed 
         else:
             shift = [_short(a + b) for a, b in zip(shift, numbers, strict=True)]
     return Placed(tuple(map(_short, scale)), tuple(shift))
+
+
+def after(first: Placed, then: Placed) -> Placed:
+    """Return where voxels are that are first in one place, and then moved on from there.
+
+    Examples
+    --------
+    >>> after(Placed((0.5,), (1.0,)), Placed((2.0,), (10.0,)))
+    Placed(scale=(1.0,), shift=(12.0,))
+    """
+    numbers = list(zip(first.scale, first.shift, then.scale, then.shift, strict=True))
+    return Placed(
+        tuple(_short(scale * on) for scale, _, on, _ in numbers),
+        tuple(_short(shift * on + to) for _, shift, on, to in numbers),
+    )
 
 
 def _flat(steps: Sequence[Any], n_axes: int, where: str) -> list[tuple[str, list[float]]]:

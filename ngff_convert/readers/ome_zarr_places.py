@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.readers import ome_zarr_scene as scene
 from ngff_convert.readers.ome_zarr_plates import Field, plate_fields
 from ngff_convert.readers.zarr_nodes import below, list_of, object_of, shown, text_of
 from ngff_convert.storage import at
@@ -75,9 +76,7 @@ def images_in(nodes: Nodes, root: Group, noted: list[str]) -> list[Place]:
         names = ", ".join(map(text_of, list_of(ome["labels"])))
         raise UnsupportedInput(f"{where}: is a group of label images; give one of them: {shown(names)}")
     elif "scene" in ome:
-        raise UnsupportedInput(
-            f"{where}: is a scene of OME-NGFF 0.6, which is not handled; give one of its images"
-        )
+        found = [Place(below(nodes.storage, "", path)) for path in scene.paths_in(ome["scene"])]
     else:
         raise UnsupportedInput(f"{where}: is a Zarr group without multiscales, plate or well; {_HINT}")
     if not 0 < len(found) <= MAX_IMAGES:

@@ -16,6 +16,7 @@ from ngff_convert.readers import ome_zarr_places as places
 from ngff_convert.readers.contract import is_remote
 from ngff_convert.readers.images_on_demand import ImagesOnDemand
 from ngff_convert.readers.native_levels import native_level
+from ngff_convert.readers.ome_zarr_scene import placed_in
 from ngff_convert.readers.zarr_nodes import Nodes, StoredFile, below, list_of, object_of
 from ngff_convert.readers.zarr_pixels import Life, ZarrPixels
 from ngff_convert.storage import Zipped, at
@@ -97,7 +98,8 @@ class OmeZarrSource:
             raise ReadError(f"{at(self._nodes.storage, place.folder)}: is an array, not an image")
         warnings: list[str] = []
         stated = self._xml.image(place.folder, number, len(self.images))
-        image = _opened(self._nodes, group, place, stated, self._life, warnings)
+        scene = self._root.ome.get("scene") if place.folder else None
+        image = _opened(self._nodes, group, place, scene, stated, self._life, warnings)
         named = f"{image.name or f'image {number}'}: " if len(self.images) > 1 else ""
         self.warnings += [f"{named}{line}" for line in dict.fromkeys(warnings)]
         return image
@@ -122,7 +124,13 @@ def _paths(path: str, storage: Storage, files: Sequence[str]) -> list[str]:
 
 
 def _opened(
-    nodes: Nodes, group: Group, place: places.Place, stated: _Stated, life: Life, warnings: list[str]
+    nodes: Nodes,
+    group: Group,
+    place: places.Place,
+    scene: Any,  # noqa: ANN401 - from foreign metadata
+    stated: _Stated,
+    life: Life,
+    warnings: list[str],
 ) -> Image:
     where = at(nodes.storage, place.folder)
     every = list_of(group.ome.get("multiscales"))
@@ -132,6 +140,7 @@ def _opened(
     axes = meaning.axes_of(multiscales, meaning.version_of(multiscales, group.ome, where), where)
     levels = _levels(nodes, group, multiscales, axes, life, warnings)
     pixels, position = levels[0]
+    position = placed_in(scene, place.folder, multiscales, axes, position, warnings)
     calibration = meaning.calibration(axes, position, warnings)
     omero = object_of(group.ome.get("omero"))
     channels = meaning.channels(omero, pixels.shape[1], warnings)

@@ -201,7 +201,7 @@ def scene_paths(scene: Any) -> list[Any]:  # noqa: ANN401 - from foreign metadat
     steps = _objects(_object(scene).get("coordinateTransformations"))
     ends = [_object(step.get(key)) for step in steps for key in ("input", "output")]
     paths = [end["path"] for end in ends if end.get("path") not in (None, "", ".")]
-    return list(dict.fromkeys(path for path in paths if isinstance(path, str)))
+    return list(dict.fromkeys(path.removeprefix("./") for path in paths if isinstance(path, str)))
 
 
 def _links(where: str, stated: Any, systems: dict[str, int], rule: str, findings: Findings) -> None:  # noqa: ANN401
