@@ -16,6 +16,7 @@ import zarr
 from foreign_stores import WRITERS
 
 from ngff_convert import Options, convert
+from ngff_convert.cli import main
 from ngff_convert.ngff_systems import placed, with_systems
 from ngff_convert.testing import coded_pixels, write_ims
 from ngff_convert.validate import Validation, validate
@@ -389,3 +390,17 @@ print(json.dumps(found))
     assert first[2] == {"t": None, "c": None} | dict.fromkeys("zyx", "micrometer")
     assert second[0] == pytest.approx({"t": 1.0, "c": 1.0, "z": 0.5, "y": 0.5, "x": 0.4})
     assert second[1] == pytest.approx({"t": 0.0, "c": 0.0, "z": 0.25, "y": 0.25, "x": 0.2})
+
+
+def test_an_archive_and_an_array_job_write_it_too(written: Path, tmp_path: Path) -> None:
+    source, options = str(written.parent / "in.ims"), ["--ngff-version", "0.6", "--chunks", "4,32,32"]
+    assert main([source, str(tmp_path / "a.ozx"), *options]) == 0
+    job = str(tmp_path / "job.json")
+    assert main(["plan", source, str(tmp_path / "b.ome.zarr"), "-n", "2", "-o", job, *options]) == 0
+    for number in (1, 2):
+        assert main(["run", job, "--part", str(number)]) == 0
+    assert main(["finish", job]) == 0
+    for store in (tmp_path / "a.ozx", tmp_path / "b.ome.zarr"):
+        result = validate(store, deep=True)
+        assert (result.version, result.findings) == ("0.6", ())
+        assert main(["verify", source, str(store)]) == 0

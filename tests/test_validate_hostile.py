@@ -19,7 +19,7 @@ from ngff_convert.validation.findings import LONGEST_MESSAGE, MAX_OF_A_RULE
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSIONS = ("0.4", "0.5")
+VERSIONS = ("0.4", "0.5", "0.6")
 
 
 @pytest.fixture(params=VERSIONS)
@@ -179,9 +179,13 @@ def variants(document: Any, value: Any) -> list[Any]:
 def test_findings_end_and_cannot_command_a_terminal(store: Path, version: str) -> None:
     datasets = [{"path": f"x{n}"} for n in range(500)]
     edit_ome(store, version, lambda ome: ome["multiscales"][0]["datasets"].extend(datasets))
-    edit_ome(
-        store, version, lambda ome: ome["multiscales"][0]["axes"][1].update(unit="\x1b[2J\n" + "u" * 9999)
-    )
+
+    def spoil(ome: dict[str, Any]) -> None:
+        image = ome["multiscales"][0]
+        axes = image["coordinateSystems"][0]["axes"] if version == "0.6" else image["axes"]
+        axes[1].update(unit="\x1b[2J\n" + "u" * 9999)
+
+    edit_ome(store, version, spoil)
     result = validate(store)
     missing = [finding for finding in result.findings if finding.rule == "node-missing"]
     assert len(missing) == MAX_OF_A_RULE + 1

@@ -169,14 +169,14 @@ def _level(where: str, dataset: Json, systems: dict[str, int], findings: Finding
     if _object(step.get("input")).get("path") != path:
         wrong(f"its input is {shown(_end(step.get('input')))}, not its own path")
     output = _object(step.get("output")).get("name")
-    if output not in systems:
+    if not isinstance(output, str) or output not in systems:
         wrong(f"its output {shown(output)} is no coordinate system of this image")
         return None
     for one in inner:
         numbers = one.get(str(one.get("type")))
         if isinstance(numbers, list) and len(numbers) != systems[output]:
             wrong(f"its {one['type']} has {len(numbers)} numbers for {systems[output]} axes")
-    return str(output)
+    return output
 
 
 def _end(value: Any) -> Any:  # noqa: ANN401 - from foreign metadata
