@@ -7,7 +7,7 @@ READER ?= tiff
 SECONDS ?= 600
 DEMO := .demo/cells_c2_t3.ome.zarr
 
-.PHONY: demo test test-slow test-slurm check lint types test-lowest bench fuzz clean
+.PHONY: demo test test-slow test-slurm test-conformance check lint types test-lowest bench fuzz clean
 
 demo: $(VENV)/package
 	@$(BIN)/ngff-convert inspect $(SAMPLE)
@@ -24,6 +24,10 @@ test-slow: $(VENV)/test
 # examples/slurm on a Slurm of one node, which is installed when it is missing; skipped where that cannot be.
 test-slurm: $(VENV)/test
 	$(BIN)/pytest -m slurm tests/slurm
+
+# What other programs for OME-NGFF 0.6 make of the stores; they want newer versions of some packages.
+test-conformance: $(VENV)/conformance
+	$(BIN)/pytest tests/test_ngff_06.py
 
 check: lint types test
 
@@ -69,7 +73,8 @@ $(VENV)/test: $(VENV)/package pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[cloud,cluster]' --group test
 	@touch $@
 
-$(VENV)/lint $(VENV)/fuzz: $(VENV)/%: $(VENV)/package pyproject.toml
+$(VENV)/conformance: $(VENV)/test
+$(VENV)/lint $(VENV)/fuzz $(VENV)/conformance: $(VENV)/%: $(VENV)/package pyproject.toml
 	$(BIN)/python -m pip install --quiet --group $*
 	@touch $@
 

@@ -112,7 +112,8 @@ def _named(image: Image, otherwise: str) -> Image:
 
 def _as_plate(wanted: Sequence[tuple[int, Image]], options: Options) -> bool:
     """Return whether the images become a plate; refuse those that are asked for as one and are none."""
-    if options.layout not in ("auto", "plate"):
+    alone = len(wanted) == 1 and options.images is not None  # who asks for one image wants it at the root
+    if options.layout != "plate" and (options.layout != "auto" or alone):
         return False
     fields = [image.plate_field for _, image in wanted]
     plates = set({id(field.plate): field.plate for field in fields if field}.values())

@@ -91,7 +91,7 @@ class Options:
         ``"single"`` puts one image at the root; ``"bioformats2raw"`` numbers images below the root;
         ``"plate"`` puts each where it is in its plate; ``"separate"`` makes a store of each, which is for
         `convert_each` alone; ``"auto"`` makes a plate where all images are fields of one, else the first or
-        the second by the number of images.
+        the second by the number of images; a single one of `images` is at the root.
     output_axes
         ``"auto"`` leaves t out when there is one time point; ``"tczyx"`` keeps all five axes.
     dtype

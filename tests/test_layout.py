@@ -216,9 +216,9 @@ def test_what_is_no_plate_has_no_wells(tmp_path: Path, option: str) -> None:
         converted(source, layout="plate")
 
 
-def test_one_field_of_a_plate_is_a_plate_unless_it_is_asked_for_at_the_root(plate: Path) -> None:
-    assert "plate" in attributes(converted(plate, images=(3,)), "0.5")
-    out = converted(plate, images=(3,), layout="single", overwrite=True)
+def test_one_field_of_a_plate_that_is_chosen_as_an_image_is_at_the_root(plate: Path) -> None:
+    assert "plate" in attributes(converted(plate, images=(3,), layout="plate"), "0.5")
+    out = converted(plate, images=(3,), overwrite=True)
     np.testing.assert_array_equal(levels(out, "0.5")[0], pixels_of(3)[0])
     assert described(out) == [("1", "1", "in")]
     assert validate(out).findings == ()
