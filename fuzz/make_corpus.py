@@ -21,7 +21,7 @@ import h5py
 import hdf5plugin
 
 from ngff_convert.model import Channel
-from ngff_convert.readers.imaris import HDF5_MAGIC
+from ngff_convert.readers.hdf5_signature import HDF5_MAGIC
 from ngff_convert.readers.tiff_head import is_tiff
 from ngff_convert.testing import coded_pixels, write_ims
 

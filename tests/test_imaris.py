@@ -21,12 +21,12 @@ from data_folder import data_file, data_names
 from ngff_convert.errors import ReadError, UnsupportedInput
 from ngff_convert.model import UNKNOWN, Calibration, Channel
 from ngff_convert.readers.contract import HEAD_BYTES
+from ngff_convert.readers.hdf5_attributes import decode_text
 from ngff_convert.readers.imaris import ImarisReader
 from ngff_convert.readers.imaris_metadata import (
     calibration,
     channels,
     color,
-    decode_text,
     histogram_window,
     number,
     numbers,

@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING
 
 from ngff_convert.errors import ConversionError, UnsupportedInput
 from ngff_convert.readers.contract import NO_WISHES, located, read_head
+from ngff_convert.readers.hdf5_signature import is_hdf5
 
 if TYPE_CHECKING:
     from ngff_convert.readers.contract import Reading
     from ngff_convert.readers.imaris_source import ImarisSource
-
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-HDF5_MAGIC_AT = (0, 512, 1024, 2048)
-"""HDF5 looks for its signature there, and at further powers of two that nobody uses."""
 
 OLD_FORMATS = (
     ((b"II*\0", b"MM\0*"), "an Imaris 3 file (TIFF)"),
@@ -37,7 +34,7 @@ class ImarisReader:
     def can_read(self, path: str, head: bytes) -> bool:
         """Whether it is HDF5 in the layout of Imaris, or an old ``.ims`` that `open` refuses by name."""
         is_ims = _is_ims(path)
-        if not _is_hdf5(head):
+        if not is_hdf5(head):
             return is_ims and _old_format(head) is not None
         return is_ims or _holds_image(path)
 
@@ -53,7 +50,7 @@ class ImarisReader:
         """
         path = located(path)
         head = read_head(path)
-        if not _is_hdf5(head):
+        if not is_hdf5(head):
             old = _old_format(head) if _is_ims(path) else None
             if old:
                 raise UnsupportedInput(f"{path}: {old}; save it with Imaris 5.5 or later")
@@ -65,10 +62,6 @@ class ImarisReader:
 
 def _is_ims(path: str) -> bool:
     return str(path).lower().endswith(".ims")
-
-
-def _is_hdf5(head: bytes) -> bool:
-    return any(head[at : at + len(HDF5_MAGIC)] == HDF5_MAGIC for at in HDF5_MAGIC_AT)
 
 
 def _old_format(head: bytes) -> str | None:

@@ -14,9 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
-import numpy as np
 
 from ngff_convert.errors import ReadError
+from ngff_convert.readers.hdf5_attributes import MAX_TEXT_BYTES, attributes, text_of
 from ngff_convert.readers.hdf5_files import (
     HDF5_ERRORS,
     Place,
@@ -29,7 +29,6 @@ from ngff_convert.readers.hdf5_files import (
 )
 from ngff_convert.readers.imaris_metadata import (
     Section,
-    decode_text,
     histogram_window,
     number,
     size_zyx,
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from ngff_convert.readers.hdf5_files import Hdf5Files
 
 IMAGE_NAME = re.compile(r"DataSet(\d{0,6})")
-
-MAX_TEXT_BYTES = 2**20
 
 MAX_HISTOGRAM_BINS = 2**16
 
@@ -282,45 +279,4 @@ def _long_text(group: Any, name: str) -> str | None:  # noqa: ANN401
     if lies_elsewhere(dataset):
         return "(kept in another file, left out)"
     n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
-    return _text(dataset[()]) if n_bytes <= MAX_TEXT_BYTES else f"({n_bytes} bytes, left out)"
-
-
-def attributes(owner: Any) -> Section:  # noqa: ANN401 - an h5py group or dataset
-    """Return the attributes of an object as text; those that cannot be read are left out."""
-    names: list[bytes] = []
-    try:
-        h5py.h5a.iterate(owner.id, lambda name, *_: names.append(name))
-    except HDF5_ERRORS:
-        return {}
-    found = {decode_text(name): _attribute(owner, name) for name in names}
-    return {name: text for name, text in found.items() if text is not None}
-
-
-def _attribute(owner: Any, name: bytes) -> str | None:  # noqa: ANN401
-    try:
-        attribute = h5py.h5a.open(owner.id, name)
-        dtype = attribute.dtype
-        if attribute.shape is None:  # a null dataspace
-            return ""
-        if prod(attribute.shape) * dtype.itemsize > MAX_TEXT_BYTES:
-            return None
-        if dtype.kind == "S":  # read as bytes: h5py's own way drops NULs and takes four times as long
-            raw = np.empty(attribute.shape, dtype)
-            attribute.read(raw)
-            return _text(raw)
-        return _text(owner.attrs[name])
-    except HDF5_ERRORS:
-        return None
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - whatever h5py makes of it
-    if isinstance(value, str):  # h5py keeps bytes that are not UTF-8 as surrogates
-        return decode_text(name_bytes(value))
-    if isinstance(value, bytes):
-        return decode_text(value)
-    array = np.asarray(value)
-    if array.dtype.kind == "S" and (array.size == 1 or array.dtype.itemsize == 1):
-        return decode_text(array.tobytes())
-    if array.dtype.kind in "SO":
-        return " ".join(_text(item) for item in array.ravel().tolist())
-    return " ".join(str(item) for item in array.ravel().tolist())
+    return text_of(dataset[()]) if n_bytes <= MAX_TEXT_BYTES else f"({n_bytes} bytes, left out)"

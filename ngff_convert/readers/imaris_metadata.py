@@ -24,23 +24,6 @@ PLACEHOLDERS = {"", "(name not specified)", "(description not specified)"}
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:[.,](\d+))?")
 
 _NUMBER = re.compile(r"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?")
-_CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # XML cannot hold them
-
-
-def decode_text(raw: bytes) -> str:
-    r"""Decode up to the first NUL, without blanks around: UTF-8, else Latin-1, which takes anything.
-
-    Examples
-    --------
-    >>> decode_text(b"65 \xc2\xb5m\0rest"), decode_text(b"M\xfcller ")
-    ('65 µm', 'Müller')
-    """
-    raw = raw.split(b"\0", 1)[0]
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    return text.translate(_CONTROL).strip()
 
 
 def unescape(name: str) -> str:
