@@ -365,7 +365,8 @@ def _verify(job: Job, record: Record, observe: Observer) -> None:
         return
     from ngff_convert.verify import verify
 
-    named = ("reader", "axes", "shape", "files_from", "on_error", "workers", "memory", "storage_options")
+    of_input = ("reader", "axes", "shape", "files_from", "dataset", "on_error")
+    named = (*of_input, "workers", "memory", "storage_options")
     options = replace(Options(), **{name: getattr(job.options, name) for name in named})
     verification = verify(job.source, job.target, options, share, observe)
     if not verification.passed:

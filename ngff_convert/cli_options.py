@@ -129,7 +129,7 @@ INPUT = cloup.option_group(
     "Input, where it does not tell itself",
     _option(
         "--axes AXES",
-        "Axes of the pages of a TIFF, or of files in order, slowest first: CYX if all are channels, TZCYX.",
+        "Axes of pages of a TIFF, of files in order, or of HDF5 datasets, slowest first: CYX, TZCYX, ZYXC.",
         default="what the input says",
     ),
     _option(
@@ -137,6 +137,12 @@ INPUT = cloup.option_group(
         "Pages along each of --axes but y and x, such as 5,20,3; one may be -1.",
         NUMBERS,
         default="what the input says",
+    ),
+    _option(
+        "--dataset PATH",
+        "A dataset of an HDF5 file that is an image; repeat for further images.",
+        default="all of 2 to 5 dimensions",
+        multiple=True,
     ),
     _option("--files-from LIST", "The files of an image, one a line; IN is left out, or a pattern of names."),
     _option(

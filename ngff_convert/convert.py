@@ -44,7 +44,7 @@ def open_source(path: str | os.PathLike[str], reader: str | None = None, **wishe
     reader
         Name of the reader to use; None picks by the file's content.
     wishes
-        `axes`, `shape` and `files_from`, as `Options` has them.
+        `axes`, `shape`, `files_from` and `dataset`, as `Options` has them.
 
     Returns
     -------

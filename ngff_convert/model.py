@@ -184,12 +184,12 @@ class NativeLevel:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StoredChunks:
-    """Where chunks of one time point and channel of a level lie in a file of the source.
+    """Where chunks of a level lie in a file of the source: of one time point and channel, or of several.
 
     Attributes
     ----------
     t, c
-        Which.
+        Which; of several the first.
     path
         The file they are in.
     chunks
@@ -205,9 +205,14 @@ class StoredChunks:
         How many chunks this tells about, written or not.
     number
         Places in the grid of chunks (z, y, x) of the level's true size, counted in C order, rising; of those
-        chunks that were written.
+        chunks that were written. Of several channels and time points, counting goes on with the next
+        channel, and then with the next time point.
     offset, size
         Bytes from the beginning of the file, and stored bytes, of each.
+    n_tc
+        How many time points and channels it tells about; more than one of either are all of the level.
+    chunks_tc
+        How many time points and channels are in a chunk.
     """
 
     t: int
@@ -221,6 +226,8 @@ class StoredChunks:
     number: NDArray[np.int64]
     offset: NDArray[np.int64]
     size: NDArray[np.int64]
+    n_tc: tuple[int, int] = (1, 1)
+    chunks_tc: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)

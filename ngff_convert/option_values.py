@@ -111,13 +111,14 @@ def crop(_what: str, value: Given) -> tuple[Span, ...]:
 
 
 def page_axes(what: str, value: Given) -> str:
-    """Return axes of pages, without those of a page itself."""
+    """Return axes of pages, without those of a page itself where they come last; else of a whole array."""
     text = value.lower() if isinstance(value, str) else ""
     pages = re.sub("(s?yxs?)$", "", text)
-    if not text or not set(pages) <= set("tcz") or len(set(pages)) < len(pages):
+    whole = {"y", "x"} <= set(pages)
+    if not text or not set(pages) <= set(AXES if whole else "tcz") or len(set(pages)) < len(pages):
         raise OptionError(
-            f"{what} takes axes, slowest first, such as TZCYX (t, c and z at most once, y and x last or not "
-            f"at all), not {value!r}"
+            f"{what} takes axes, slowest first, such as TZCYX (each at most once, y and x last or not "
+            f"at all; of arrays, such as HDF5 has, in any order), not {value!r}"
         )
     return pages
 

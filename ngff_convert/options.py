@@ -110,13 +110,15 @@ class Options:
         Name of the reader to use; None picks by the file's content.
     axes
         What the pages of a TIFF, or the files that make up an image, are along, slowest first, with the axes
-        of a page at the end or without: ``"TZCYX"``, ``"tzc"``, which it is kept as; None is what the input
-        says.
+        of a page at the end or without: ``"TZCYX"``, ``"tzc"``, which it is kept as. Arrays, such as HDF5
+        datasets, have y and x anywhere: ``"zyxc"``. None is what the input says.
     shape
         How many pages or files there are along each of `axes` but y and x; one may be -1: what is left.
     files_from
         A text file that lists the files the image is made of, one path a line; relative ones are relative to
         its folder.
+    dataset
+        Paths of the datasets of an HDF5 file that are its images; none are all that can be.
     on_error
         What is done where a part of the input is not there or cannot be decoded: ``"stop"``, or ``"fill"``
         it with 0 and tell.
@@ -179,6 +181,7 @@ class Options:
     axes: str | None = None
     shape: tuple[int, ...] | None = None
     files_from: str | None = None
+    dataset: tuple[str, ...] = ()
     on_error: str = "stop"
     restart: bool = False
     fsync: str = "none"
@@ -208,6 +211,7 @@ class Options:
             ("on_error", values.one_of, ON_ERROR),
             ("fsync", values.one_of, FSYNC),
             ("verify", values.one_of, SHARES),
+            ("dataset", values.words),
             ("job_extra", values.words),
             ("storage_options", values.pairs),
         )
@@ -247,7 +251,7 @@ class Options:
     @property
     def reading(self) -> Reading:
         """What a reader is told."""
-        return Reading(self.axes, self.shape, self.files_from)
+        return Reading(self.axes, self.shape, self.files_from, self.dataset)
 
     def _check_combinations(self) -> None:
         if self.shape is not None and self.axes is None:

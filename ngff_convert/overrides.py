@@ -153,30 +153,38 @@ class Cropped(LazyPixels):
         """
         for stored in self.base.stored_chunks():
             t, c = (at - first for at, first in zip((stored.t, stored.c), self.box.start[:2], strict=True))
-            if 0 <= t < self.shape[0] and 0 <= c < self.shape[1]:
-                yield replace(self._within(stored), t=t, c=c)
+            if stored.n_tc != (1, 1):
+                yield self._within(stored, 0, 0)
+            elif 0 <= t < self.shape[0] and 0 <= c < self.shape[1]:
+                yield self._within(stored, t, c)
 
-    def _within(self, stored: StoredChunks) -> StoredChunks:
+    def _within(self, stored: StoredChunks, t: int, c: int) -> StoredChunks:
+        """Return what lies in the box, of which `t` and `c` are the first."""
         import numpy as np
 
-        start = self.box.start[2:]
-        for axis, first, size in zip(AXES[2:], start, stored.chunks, strict=True):
+        chunks = (*stored.chunks_tc, *stored.chunks)
+        for axis, first, size in zip(AXES, self.box.start, chunks, strict=True):
             if first % size:
                 raise OptionError(
                     f"--{axis} {first}: chunks are not cut, and begin at multiples of {size}: begin at "
                     f"{first // size * size}, or convert it instead"
                 )
         grid, base = (
-            tuple(-(-n // size) for n, size in zip(shape[2:], stored.chunks, strict=True))
+            tuple(-(-n // size) for n, size in zip(shape, chunks, strict=True))
             for shape in (self.shape, self.base.shape)
         )
-        moved = np.array([first // size for first, size in zip(start, stored.chunks, strict=True)])
-        cells = np.stack(np.unravel_index(stored.number, base), axis=-1) - moved
+        moved = np.array([first // size for first, size in zip(self.box.start, chunks, strict=True)])
+        before = np.ravel_multi_index((stored.t // chunks[0], stored.c // chunks[1], 0, 0, 0), base)
+        cells = np.stack(np.unravel_index(stored.number + before, base), axis=-1) - moved
         inside = ((cells >= 0) & (cells < np.array(grid))).all(axis=1)
         number = np.ravel_multi_index(tuple(cells[inside].T), grid)
+        number -= np.ravel_multi_index((t // chunks[0], c // chunks[1], 0, 0, 0), grid)
         is_whole = stored.number.size == stored.told
         return replace(
             stored,
+            t=t,
+            c=c,
+            n_tc=(1, 1) if stored.n_tc == (1, 1) else (self.shape[0], self.shape[1]),
             told=number.size + (not is_whole),  # what is absent may be outside, which does no harm
             number=number,
             offset=stored.offset[inside],

@@ -54,20 +54,20 @@ class ChunkForm:
     Attributes
     ----------
     chunks
-        Voxels, (z, y, x).
+        Voxels, (t, c, z, y, x).
     dtype
         As numpy spells it, with byte order: ``">u2"``.
     codecs
         As `StoredChunks` has them.
     """
 
-    chunks: tuple[int, int, int]
+    chunks: Shape
     dtype: str
     codecs: tuple[str, ...]
 
     def __str__(self) -> str:
         steps = " + ".join(self.codecs) or "not compressed"
-        return f"{self.dtype} in chunks of {','.join(map(str, self.chunks))} (z,y,x), {steps}"
+        return f"{self.dtype} in chunks of {','.join(map(str, self.chunks))} (t,c,z,y,x), {steps}"
 
 
 def refer_to(pixels: PixelArray, path: str, out: References) -> int:
@@ -94,10 +94,10 @@ def refer_to(pixels: PixelArray, path: str, out: References) -> int:
     count = 0
     for stored in pixels.stored_chunks():
         where = f"{stored.path}: time point {stored.t}, channel {stored.c} of array {path}"
-        now = ChunkForm(stored.chunks, stored.dtype.str, stored.codecs)
+        now = ChunkForm((*stored.chunks_tc, *stored.chunks), stored.dtype.str, stored.codecs)
         if form is None:
             form = now
-            grid = tuple(-(-n // c) for n, c in zip(pixels.shape, (1, 1, *form.chunks), strict=True))
+            grid = tuple(-(-n // c) for n, c in zip(pixels.shape, form.chunks, strict=True))
             out.begin(path, grid)
         elif now != form:
             raise UnsupportedInput(
@@ -115,7 +115,8 @@ def refer_to(pixels: PixelArray, path: str, out: References) -> int:
                     "fill value: convert it instead"
                 )
         if stored.number.size:  # else the file is of no use
-            first = (stored.t * pixels.shape[1] + stored.c) * prod(grid[2:])
+            t, c = stored.t // form.chunks[0], stored.c // form.chunks[1]
+            first = (t * grid[1] + c) * prod(grid[2:])
             out.add(stored.path, first + stored.number, stored.offset, stored.size)
             count += stored.number.size
     assert form is not None  # an image has a voxel
@@ -129,7 +130,7 @@ def array_document(shape: Shape, form: ChunkForm, fill: float, separator: str) -
     Examples
     --------
     >>> codecs = '{"id": "shuffle", "elementsize": 2}', '{"id": "zlib", "level": 1}'
-    >>> document = array_document((1, 2, 20, 100, 100), ChunkForm((8, 64, 64), ">u2", codecs), 0, "/")
+    >>> document = array_document((1, 2, 20, 100, 100), ChunkForm((1, 1, 8, 64, 64), ">u2", codecs), 0, "/")
     >>> document["filters"], document["compressor"]
     ([{'id': 'shuffle', 'elementsize': 2}], {'id': 'zlib', 'level': 1})
     """
@@ -139,7 +140,7 @@ def array_document(shape: Shape, form: ChunkForm, fill: float, separator: str) -
     return {
         "zarr_format": 2,
         "shape": list(shape),
-        "chunks": [1, 1, *form.chunks],
+        "chunks": list(form.chunks),
         "dtype": form.dtype,
         "filters": steps or None,
         "compressor": compressor,

@@ -71,10 +71,10 @@ def verify(
     store
         OME-NGFF 0.4, 0.5 or 0.6: its folder, its archive, or its address: ``s3://``, ``gs://``, ``http://``.
     options
-        How the input is read, if not by default: `reader`, `axes`, `shape`, `files_from`, `on_error`; how
-        many boxes are in work at once, and in what memory: `workers`, `memory`. Of a store that another
-        program made also which `images` of the input are in it, and the `crop`; stores of this program say
-        that themselves. How buckets are reached: `storage_options`.
+        How the input is read, if not by default: `reader`, `axes`, `shape`, `files_from`, `dataset`,
+        `on_error`; how many boxes are in work at once, and in what memory: `workers`, `memory`. Of a store
+        that another program made also which `images` of the input are in it, and the `crop`; stores of this
+        program say that themselves. How buckets are reached: `storage_options`.
     share
         Of the boxes of each level, how much is compared; 1 is all. At least one box is.
     observe

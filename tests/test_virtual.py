@@ -305,6 +305,114 @@ def test_an_ome_tiff_of_a_file_a_plane_and_a_part_of_it(tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "out.json").read_text())["templates"]) == 3
 
 
+# -- plain HDF5 --------------------------------------------------------------------------------------------
+
+
+def write_dataset(path: Path, axes: str, *, fill: int | None = None, **settings: Any) -> NDArray[Any]:
+    """Write a dataset of such axes, and return its pixels as t, c, z, y, x."""
+    sizes = {"t": 3, "c": 2, "z": 5, "y": 37, "x": 41}
+    pixels = coded_pixels([sizes[axis] if axis in axes else 1 for axis in "tczyx"])
+    present = [axis for axis in "tczyx" if axis in axes]
+    seen = pixels.squeeze(tuple(at for at, axis in enumerate("tczyx") if axis not in axes))
+    seen = seen.transpose([present.index(axis) for axis in axes])
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("data", seen.shape, "u2", fillvalue=fill, **settings)
+        made.attrs["axes"] = axes
+        if fill is None:
+            made[...] = seen
+        else:
+            made[..., 20:37, 20:41] = seen[..., 20:37, 20:41]
+            pixels[..., :20, :] = pixels[..., :20] = fill
+    return pixels
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("axes", "chunks"),
+    [
+        ("yx", (20, 20)),
+        ("zyx", (2, 20, 20)),
+        ("zyx", None),
+        ("tczyx", (2, 2, 2, 20, 20)),
+        ("tczyx", (1, 1, 5, 20, 20)),
+        ("tczyx", None),
+        ("tyx", None),
+        ("zyxc", (2, 20, 20, 1)),
+        ("ctzyx", (1, 2, 2, 20, 20)),
+        ("xyzct", (41, 1, 1, 1, 1)),
+        ("xy", (1, 37)),
+    ],
+)
+def test_a_plain_dataset(name: str, axes: str, chunks: tuple[int, ...] | None, tmp_path: Path) -> None:
+    filters: dict[str, Any] = {"chunks": chunks, "compression": "gzip", "shuffle": True} if chunks else {}
+    pixels = write_dataset(tmp_path / "in.h5", axes, **filters)
+    group = refers(tmp_path / "in.h5", tmp_path / name, record_size=7)
+    array: Any = group["0"]
+    np.testing.assert_array_equal(array[...], pixels)
+    assert_equal_pixels(tmp_path / "in.h5", group, levels=1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plain_dataset_with_chunks_that_were_never_written(name: str, tmp_path: Path) -> None:
+    pixels = write_dataset(tmp_path / "in.h5", "tczyx", chunks=(2, 1, 2, 20, 20), fill=9)
+    array: Any = refers(tmp_path / "in.h5", tmp_path / name)["0"]
+    assert array.fill_value == 9
+    np.testing.assert_array_equal(array[...], pixels)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_part_of_a_plain_dataset(name: str, tmp_path: Path) -> None:
+    source = str(tmp_path / "in.h5")
+    pixels = write_dataset(tmp_path / "in.h5", "tczyx", chunks=(2, 1, 2, 20, 20))
+    words = ["--t", "2:3", "--c", "1:", "--z", "2:5", "--x", "20:40"]
+    assert main(["virtual", source, str(tmp_path / name), *words]) == 0
+    array: Any = opened(tmp_path / name)["0"]
+    np.testing.assert_array_equal(array[...], pixels[2:3, 1:, 2:5, :, 20:40])
+    assert main(["virtual", source, str(tmp_path / "no.json"), "--t", "1:"]) == 2
+
+
+def test_true_and_false_are_numbers(tmp_path: Path) -> None:
+    mask = coded_pixels((30, 40)) % 3 == 0
+    with h5py.File(tmp_path / "in.h5", "w") as file:
+        file.create_dataset("mask", data=mask, chunks=(20, 20), compression="gzip")
+    array: Any = refers(tmp_path / "in.h5", tmp_path / "out.json")["0"]
+    assert array.dtype == np.uint8
+    np.testing.assert_array_equal(array[0, 0, 0], mask)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"axes": "yxc", "chunks": (20, 20, 2)}, r"order y,x,c, in chunks of 20,20,2; .* convert it instead"),
+        ({"axes": "yxc"}, "order y,x,c"),
+        ({"axes": "yx", "chunks": (20, 20), "compression": "lzf"}, "compressed with lzf"),
+        ({"axes": "yx", "chunks": (20, 20), "fletcher32": True}, "compressed with fletcher32"),
+    ],
+)
+def test_datasets_that_zarr_cannot_read_are_refused(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "in.h5", **settings)
+    with pytest.raises(UnsupportedInput, match=words):
+        write_references(str(tmp_path / "in.h5"), tmp_path / "out.json", Options())
+    assert listed(tmp_path) == ["in.h5"]
+
+
+HDF5 = [*data_names("hdf5/*.h5"), *data_names("bdv/*/*.h5")]
+
+
+@pytest.mark.parametrize("sample", HDF5)
+def test_every_hdf5_file_is_equal_or_refused(sample: str, tmp_path: Path) -> None:
+    source = data_file(sample)
+    try:
+        write_references(str(source), tmp_path / "out.json", Options(images=(0,)))
+    except UnsupportedInput as error:
+        reasons = [word for word in ("order", "scale-offset", "it holds data") if word in str(error)]
+        assert len(reasons) == 1  # noqa: PT017 - some files are refused, others are not
+        return
+    assert_equal_pixels(source, opened(tmp_path / "out.json"))
+
+
 # -- TIFF --------------------------------------------------------------------------------------------------
 
 
@@ -679,7 +787,7 @@ def test_commands_that_are_refused(
 ) -> None:
     write_ims(tmp_path / "in.ims", coded_pixels((1, 1, 9, 70, 70)))
     with h5py.File(tmp_path / "plain.h5", "w") as file:
-        file["volume"] = np.zeros((4, 5, 6))
+        file["volume"] = np.zeros((20, 30, 3))  # channels last
     monkeypatch.chdir(tmp_path)
     assert main(["virtual", *words]) == code
     assert listed(tmp_path) == ["in.ims", "plain.h5"]

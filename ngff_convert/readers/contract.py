@@ -267,16 +267,20 @@ class Reading:
     Attributes
     ----------
     axes
-        What pages, or files, are along, slowest first: of t, c and z each at most once, ``"tc"``.
+        What pages, or files, are along, slowest first: of t, c and z each at most once, ``"tc"``; y and x
+        follow. Where y or x are among them, ``"zyxc"``, those of a whole array.
     shape
         How many there are along each of `axes`; one may be -1: what is left.
     files_from
         A list of the files that the input is made of: a text file, one path a line.
+    dataset
+        Paths, within the file, of the datasets that are its images.
     """
 
     axes: str | None = None
     shape: tuple[int, ...] | None = None
     files_from: str | None = None
+    dataset: tuple[str, ...] = ()
 
 
 NO_WISHES = Reading()
@@ -311,7 +315,11 @@ class Source(Protocol):
 
 
 class Reader(Protocol):
-    """One file format."""
+    """One file format.
+
+    A reader that takes whatever is left of a family of formats has `is_last`, and it is true: any other that
+    recognises a file comes before it.
+    """
 
     @property
     def name(self) -> str:

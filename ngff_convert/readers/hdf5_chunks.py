@@ -205,14 +205,13 @@ def read_box(files: Hdf5Files, storage: Storage, start: Sequence[int], out: NDAr
 
 def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str:  # noqa: ANN401
     """Return how to read it: ``"library"`` unless everything about it is known to be plain."""
-    plain_numbers = (
-        dataset.dtype.kind in "iuf"
-        and dataset.dtype.itemsize in (1, 2, 4, 8)
-        # Numbers of, say, 12 bits in 16 look like uint16 to numpy, but HDF5 has to unpack them.
-        and dataset.id.get_type() == h5py.h5t.py_create(dataset.dtype)
-    )
     # Older versions of HDF5 leave the user block out of the offsets of chunks.
-    if not plain_numbers or dataset.file.userblock_size or not dataset.shape or max(dataset.shape) >= 2**62:
+    if (
+        not _are_plain(dataset)
+        or dataset.file.userblock_size
+        or not dataset.shape
+        or max(dataset.shape) >= 2**62
+    ):
         return "library"
     layout = properties.get_layout()
     if layout == h5py.h5d.CONTIGUOUS and not properties.get_external_count():
@@ -220,6 +219,18 @@ def _layout(dataset: Any, properties: Any, filters: tuple[Filter, ...]) -> str: 
     if layout == h5py.h5d.CHUNKED and all(f.code in DECODERS for f in filters):
         return "chunked" if prod(grid_of(dataset.shape, dataset.chunks)) < 2**63 else "library"
     return "library"
+
+
+def _are_plain(dataset: Any) -> bool:  # noqa: ANN401 - h5py is untyped
+    """Whether the numbers of a dataset are, byte by byte, what numpy takes them for; names of numbers are."""
+    kind, dtype = dataset.id.get_type(), dataset.dtype
+    if isinstance(kind, h5py.h5t.TypeEnumID):
+        kind = kind.get_super()
+        dtype = np.dtype(f"{dtype.byteorder}{dtype.kind.replace('b', 'i')}{dtype.itemsize}")
+    if dtype.kind not in "iuf" or dtype.itemsize not in (1, 2, 4, 8):
+        return False
+    # Numbers of, say, 12 bits in 16 look like uint16 to numpy, but HDF5 has to unpack them.
+    return bool(kind == h5py.h5t.py_create(dtype))
 
 
 class _Piece(NamedTuple):

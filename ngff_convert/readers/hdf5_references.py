@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngff_convert.errors import ReadError, UnsupportedInput
-from ngff_convert.model import StoredChunks
+from ngff_convert.model import AXES, StoredChunks
 from ngff_convert.readers.hdf5_filters import DEFLATE, SHUFFLE
 from ngff_convert.readers.hdf5_tables import grid_of, strides
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ngff_convert.model import Shape
     from ngff_convert.readers.hdf5_chunks import Storage
     from ngff_convert.readers.hdf5_files import Hdf5Files
     from ngff_convert.readers.hdf5_filters import Filter
@@ -56,19 +57,102 @@ def stored_chunks(
     ReadError
         Chunks lie beyond the end of the file, or are of a wrong size.
     """
-    _refuse_filters(storage)
-    if storage.layout == "contiguous":
-        found, steps = _pieces(storage, t, c, true_zyx), storage.filters
-    elif storage.table is not None:
+    _refuse(storage)
+    if storage.table is not None:
         found, steps = _written(storage, storage.table, t, c, true_zyx)
     else:
+        found, steps = _pieces(storage, t, c, true_zyx), storage.filters
+    return _checked(files, storage, found, steps)
+
+
+def stored_array(
+    files: Hdf5Files, storage: Storage, axes: str, shape: Shape, dtype: np.dtype[Any]
+) -> StoredChunks:
+    """Say where the chunks of a dataset lie that is a level by itself.
+
+    Parameters
+    ----------
+    files, storage
+        As `stored_chunks` has them.
+    axes
+        What its dimensions are: a letter each, of t, c, z, y, x.
+    shape
+        Its size, (t, c, z, y, x), voxels.
+    dtype
+        What its numbers are seen as, of the same number of bytes.
+
+    Raises
+    ------
+    UnsupportedInput
+        Besides what `stored_chunks` raises: voxels follow one another in another order than t, c, z, y, x.
+    ReadError
+        As `stored_chunks` does.
+    """
+    _refuse(storage)
+    in_dataset = storage.chunks or _piece(storage, axes)
+    _refuse_order(storage, axes, in_dataset)
+    by_axis = dict(zip(axes, in_dataset, strict=True))
+    t, c, z, y, x = chunks = tuple(by_axis.get(axis, 1) for axis in AXES)
+    grid = grid_of(shape, chunks)
+    own = grid_of(storage.shape, in_dataset)
+    if storage.table is not None:
+        table, steps = storage.table, _steps(storage, storage.table)
+        number = np.arange(table.offset.size) if table.number is None else table.number
+        offset, size = table.offset, table.size
+    else:
+        steps = storage.filters
+        n_bytes = prod(in_dataset) * storage.dtype.itemsize
+        number = np.arange(0 if storage.offset is None else prod(grid))
+        offset, size = (storage.offset or 0) + number * n_bytes, np.full(number.size, n_bytes)
+    places = dict(zip(axes, np.unravel_index(number, own), strict=True))
+    none = np.zeros(number.size, np.int64)
+    number = np.ravel_multi_index(tuple(places.get(axis, none) for axis in AXES), grid)
+    order: Any = slice(None) if (number[1:] > number[:-1]).all() else np.argsort(number)
+    seen = dtype.newbyteorder(storage.dtype.byteorder)
+    found = StoredChunks(
+        t=0,
+        c=0,
+        path=storage.place.path,
+        chunks=(z, y, x),
+        dtype=seen,
+        codecs=(),
+        fill=np.array(storage.fill, storage.dtype).view(seen)[()],
+        told=prod(grid),
+        number=number[order],
+        offset=offset[order],
+        size=size[order].astype(np.int64),
+        n_tc=(shape[0], shape[1]),
+        chunks_tc=(t, c),
+    )
+    return _checked(files, storage, found, steps)
+
+
+def _refuse(storage: Storage) -> None:
+    _refuse_filters(storage)
+    if storage.layout == "library":
         raise UnsupportedInput(
             f"{storage.place}: is stored as only HDF5 reads it (virtual, compact, external, or numbers of an "
             f"odd format): {_INSTEAD}"
         )
+
+
+def _refuse_order(storage: Storage, axes: str, chunks: Sequence[int]) -> None:
+    """Refuse chunks whose voxels do not lie in the order in which Zarr has them: of one voxel, any do."""
+    along = [axis for axis, n in zip(axes, chunks, strict=True) if n > 1]
+    if along != sorted(along, key=AXES.index):
+        raise UnsupportedInput(
+            f"{storage.place}: its voxels lie in the order {','.join(axes)}, in chunks of "
+            f"{','.join(map(str, chunks))}; an OME-Zarr has them in the order t,c,z,y,x: {_INSTEAD}"
+        )
+
+
+def _checked(
+    files: Hdf5Files, storage: Storage, found: StoredChunks, steps: Sequence[Filter]
+) -> StoredChunks:
+    """Return chunks with the words for what they went through, if the file can hold them."""
     found = replace(found, codecs=tuple(word for step in steps for word in _words(storage, step)))
     with files.using(storage.place.path) as file:
-        n_bytes = prod(found.chunks) * found.dtype.itemsize
+        n_bytes = prod(found.chunks) * prod(found.chunks_tc) * found.dtype.itemsize
         if (found.offset + found.size).max(initial=0) > file.size:
             raise ReadError(f"{storage.place}: chunks lie beyond the end of the file; copy it again")
     if DEFLATE not in (step.code for step in steps) and (found.size != n_bytes).any():
@@ -118,6 +202,12 @@ def _written(
         cells = number[:, np.newaxis] // strides(stored) % np.array(stored, np.int64)
         rows = (cells < np.array(grid)).all(axis=1)
         number = cells[rows] @ strides(grid)
+    steps = _steps(storage, table, rows)
+    return _record(storage, t, c, chunks, prod(grid), number, table.offset[rows], table.size[rows]), steps
+
+
+def _steps(storage: Storage, table: ChunkTable, rows: Any = slice(None)) -> tuple[Filter, ...]:  # noqa: ANN401
+    """Return the filters that all chunks in some rows of the table went through."""
     masks = {0} if table.mask is None else set(np.unique(table.mask[rows]).tolist()) or {0}
     if len(masks) > 1:
         raise UnsupportedInput(
@@ -125,15 +215,31 @@ def _written(
             f"{storage.compression}, others with it; Zarr has one codec for all: {_INSTEAD}"
         )
     (mask,) = masks
-    steps = tuple(step for bit, step in enumerate(storage.filters) if not mask >> bit & 1)
-    return _record(storage, t, c, chunks, prod(grid), number, table.offset[rows], table.size[rows]), steps
+    return tuple(step for bit, step in enumerate(storage.filters) if not mask >> bit & 1)
+
+
+def _piece(storage: Storage, axes: str) -> tuple[int, ...]:
+    """Return the chunks of a dataset that is stored in one piece: as many planes as divide it."""
+    first = min(axes.index("y"), axes.index("x"))
+    plane = storage.shape[first:]
+    if not first or axes[first - 1] != "z":
+        return (1,) * first + plane
+    depth = _depth(storage.shape[first - 1], prod(plane) * storage.dtype.itemsize)
+    return (*(1,) * (first - 1), depth, *plane)
+
+
+def _depth(n_planes: int, plane: int) -> int:
+    """Return how many planes of so many bytes are a chunk, so that chunks are all alike."""
+    return max(
+        n for n in range(1, n_planes + 1) if n_planes % n == 0 and (n == 1 or n * plane <= PIECE_BYTES)
+    )
 
 
 def _pieces(storage: Storage, t: int, c: int, true_zyx: Sequence[int]) -> StoredChunks:
     """Return what is stored in one piece as chunks of as many planes as divide it."""
     z, y, x = storage.shape
     plane = y * x * storage.dtype.itemsize
-    depth = max(n for n in range(1, z + 1) if z % n == 0 and (n == 1 or n * plane <= PIECE_BYTES))
+    depth = _depth(z, plane)
     # Along y and x all of it is one chunk; only along z does the true size end sooner.
     told = -(-true_zyx[0] // depth)
     number = np.arange(0 if storage.offset is None else told)

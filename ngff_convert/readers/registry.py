@@ -80,8 +80,7 @@ def pick(path: str, name: str | None = None) -> Reader:
     able = [reader for reader in known.values() if _recognises(reader, path, head)]
     if is_remote(path) and not several:
         open_bytes(path).check()  # a reader that could not look does not recognise anything
-    # Where two formats share their first bytes, the one whose suffix fits is the more particular one.
-    able.sort(key=lambda reader: not path.lower().endswith(tuple(reader.suffixes)))
+    able.sort(key=lambda reader: _claim(reader, path), reverse=True)
     if not able and several:
         raise UnsupportedInput(
             f"{path}: is a folder, or a pattern of names, in which no reader finds what it knows; "
@@ -93,6 +92,15 @@ def pick(path: str, name: str | None = None) -> Reader:
             "`ngff-convert formats` lists what can be read"
         )
     return able[0]
+
+
+def _claim(reader: Reader, path: str) -> tuple[bool, bool]:
+    """Return how good a reader's claim to a file is that several recognise.
+
+    One that takes whatever has the first bytes of its family says so, and comes last; of the others, the one
+    whose suffix fits is the more particular.
+    """
+    return not getattr(reader, "is_last", False), path.lower().endswith(tuple(reader.suffixes))
 
 
 def _is_folder_or_pattern(path: str) -> bool:

@@ -103,10 +103,12 @@ def overruled(axes: PageAxes, letters: str, shape: Sequence[int] | None, where: 
     Raises
     ------
     OptionError
-        They do not fit the number of pages, or of axes.
+        They do not fit the number of pages, or of axes, or say where in a page y and x are.
     """
     n_pages = prod(axes.sizes)
     letters = letters.upper()
+    if "Y" in letters:
+        raise OptionError(f"--axes {letters}: {where} has pages, of which y and x come last; leave them out")
     if shape is None:
         if len(letters) == len(axes.sizes):
             return PageAxes(letters, axes.sizes)
