@@ -149,7 +149,6 @@ def write_references(
         folder = place.absolute().parent if relative else None
         where = Whereabouts(opened.paths[0], target_url, folder)
         decided = _decided(opened.images, options, name_of(source))
-        _check_count(decided, place)
         with reference_files.written(
             place, where, overwrite=options.overwrite, record_size=record_size
         ) as out:
@@ -160,7 +159,7 @@ def write_references(
             levels=sum(len(item.plan.levels) for item in decided),
             chunks=chunks,
             size=reference_files.size_of(place),
-            warnings=tuple(opened.warnings),
+            warnings=(*opened.warnings, *_to_readers(decided, place)),
             missing=tuple(opened.missing),
         )
 
@@ -172,12 +171,14 @@ def _check(target: str | os.PathLike[str], target_url: str | None, *, relative: 
         raise OptionError("--target-url and --relative both say where the source is: give one of them")
 
 
-def _check_count(decided: Sequence[Decided], target: Path) -> None:
-    if len(decided) > 1 and target.suffix.lower() != reference_files.JSON_SUFFIX:
-        raise OptionError(
-            f"{target}: of {len(decided)} images; fsspec reads tables of one only: choose one with "
-            "--images, or write NAME.json"
-        )
+def _to_readers(decided: Sequence[Decided], target: Path) -> list[str]:
+    """Return what readers have to know: fsspec takes groups in tables for arrays, unless it need not look."""
+    if len(decided) == 1 or target.suffix.lower() == reference_files.JSON_SUFFIX:
+        return []
+    return [
+        f"{target}: tables of several images: readers have to tell fsspec the remote_protocol, such as file "
+        "or https"
+    ]
 
 
 def _decided(images: Sequence[Image], options: Options, name: str) -> list[Decided]:

@@ -411,6 +411,27 @@ def test_conversion_and_verification(tmp_path: Path) -> None:
     assert main(["verify", str(path), str(tmp_path / "out")]) == 8
 
 
+def test_where_chunks_lie_time_point_by_time_point(tmp_path: Path) -> None:
+    pixels = pixels_along("tczyx")
+    path = write(tmp_path / "in.h5", pixels, axes="tczyx", chunks=(1, 1, 2, 20, 20))
+    with ngff_convert.open(str(path)) as source, path.open("rb") as file:
+        level: Any = source.images[0].pixels
+        box = ngff_convert.model.Box((1, 0, 0, 0, 0), (3, 2, 5, 37, 41))
+        found = list(level.stored_chunks(box))
+        assert [(one.t, one.c, one.told, one.number.tolist()) for one in found] == [
+            (t, c, 18, list(range(18))) for t in (1, 2) for c in (0, 1)
+        ]
+        for one in found:
+            file.seek(int(one.offset[7]))  # z 2:4, y :20, x 20:40
+            stored = np.frombuffer(file.read(int(one.size[7])), "u2").reshape(2, 20, 20)
+            np.testing.assert_array_equal(stored, pixels[one.t, one.c, 2:4, :20, 20:40])
+    path = write(tmp_path / "two.h5", pixels, axes="tczyx", chunks=(2, 1, 2, 20, 20))
+    with ngff_convert.open(str(path)) as source:
+        level = source.images[0].pixels
+        with pytest.raises(UnsupportedInput, match="of 2 time points"):
+            list(level.stored_chunks(box))
+
+
 def test_on_a_server(tmp_path: Path) -> None:
     pixels = pixels_along("zyxc")
     write(tmp_path / "in.h5", pixels, axes="zyxc", chunks=(2, 20, 20, 1), compression="gzip")

@@ -16,7 +16,7 @@ from ngff_convert.readers.hdf5_chunks import Storage, index_bytes, ranges, read_
 from ngff_convert.readers.hdf5_datasets import Found, chosen, listed, some
 from ngff_convert.readers.hdf5_files import Hdf5Files
 from ngff_convert.readers.hdf5_library import read_box_by_library
-from ngff_convert.readers.hdf5_references import stored_array
+from ngff_convert.readers.hdf5_references import one_by_one, stored_array
 from ngff_convert.readers.open_files import PooledSource
 from ngff_convert.readers.read_ahead import ahead
 
@@ -74,9 +74,18 @@ class DatasetPixels(LazyPixels):
         """Read a box as HDF5 finds it."""
         return self._read(box, read_box_by_library)
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
-        """Say where the chunks lie, if their axes are in the order in which an array has them."""
-        yield stored_array(self.files, self._storage(), self.axes, self.shape, self.dtype)
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
+        """Say where the chunks lie, if their axes are in the order in which an array has them.
+
+        Of a box, time point by time point and channel by channel; else of all at once.
+        """
+
+        def make() -> tuple[StoredChunks, int]:
+            found = stored_array(self.files, self._storage(), self.axes, self.shape, self.dtype)
+            return found, found.number.nbytes + found.offset.nbytes + found.size.nbytes
+
+        every: StoredChunks = self.files.cache.get(("array", self.path, self.name, self.axes), make)
+        return iter([every]) if within is None else one_by_one(every, self.shape, within)
 
     def _read(self, box: Box, read_dataset: Callable[..., None]) -> NDArray[Any]:
         storage = self._storage()

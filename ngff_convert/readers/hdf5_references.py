@@ -7,6 +7,7 @@ described as chunks of whole planes. Everything else is refused by name.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,11 @@ from ngff_convert.readers.hdf5_filters import DEFLATE, SHUFFLE
 from ngff_convert.readers.hdf5_tables import grid_of, strides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Shape
+    from ngff_convert.model import Box, Shape
     from ngff_convert.readers.hdf5_chunks import Storage
     from ngff_convert.readers.hdf5_files import Hdf5Files
     from ngff_convert.readers.hdf5_filters import Filter
@@ -125,6 +126,35 @@ def stored_array(
         chunks_tc=(t, c),
     )
     return _checked(files, storage, found, steps)
+
+
+def one_by_one(every: StoredChunks, shape: Shape, within: Box) -> Iterator[StoredChunks]:
+    """Yield what tells about all of an array for each time point and channel of a box by itself.
+
+    Raises
+    ------
+    UnsupportedInput
+        Chunks are of several time points or channels.
+    """
+    if every.chunks_tc != (1, 1):
+        raise UnsupportedInput(
+            f"{every.path}: its chunks are of {every.chunks_tc[0]} time points and {every.chunks_tc[1]} "
+            f"channels, not of one: {_INSTEAD}"
+        )
+    told = prod(grid_of(shape[2:], every.chunks))
+    for t, c in product(*map(range, within.start[:2], within.stop[:2])):
+        first = (t * shape[1] + c) * told
+        rows = slice(*np.searchsorted(every.number, [first, first + told]).tolist())
+        yield replace(
+            every,
+            t=t,
+            c=c,
+            told=told,
+            number=every.number[rows] - first,
+            offset=every.offset[rows],
+            size=every.size[rows],
+            n_tc=(1, 1),
+        )
 
 
 def _refuse(storage: Storage) -> None:
