@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 LONGEST_KEPT = 10_000
 """Characters of an attribute that is carried on."""
+
+_BIGDATAVIEWER = re.compile(r"t\d{5,}/s\d{2,}/\d+/cells")
+"""What BigDataViewer calls its datasets: time point, setup, level."""
 
 _NOT_KEPT = ("DIMENSION_LIST", "REFERENCE_LIST")
 """Attributes that are nothing but addresses."""
@@ -196,6 +200,12 @@ class PlainSource(PooledSource[Hdf5Files]):
             held = some(listing.others) or "nothing"
             raise UnsupportedInput(
                 f"{path}: an HDF5 file, but with no dataset of numbers of 2 to 5 dimensions; it holds {held}"
+            )
+        cells = next((one.name for one in listing.images if _BIGDATAVIEWER.fullmatch(one.name)), None)
+        if cells is not None:
+            raise UnsupportedInput(
+                f"{path}: a file of BigDataViewer, whose views, levels and sizes are not understood; one "
+                f"dataset of it is read with --dataset, such as {cells}, whose int16 means uint16"
             )
         return listing.images
 

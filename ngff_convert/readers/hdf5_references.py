@@ -105,10 +105,12 @@ def stored_array(
         n_bytes = prod(in_dataset) * storage.dtype.itemsize
         number = np.arange(0 if storage.offset is None else prod(grid))
         offset, size = (storage.offset or 0) + number * n_bytes, np.full(number.size, n_bytes)
-    places = dict(zip(axes, np.unravel_index(number, own), strict=True))
-    none = np.zeros(number.size, np.int64)
-    number = np.ravel_multi_index(tuple(places.get(axis, none) for axis in AXES), grid)
-    order: Any = slice(None) if (number[1:] > number[:-1]).all() else np.argsort(number)
+    order: Any = slice(None)
+    if list(axes) != sorted(axes, key=AXES.index):  # else axes of one chunk that it lacks change no number
+        places = dict(zip(axes, np.unravel_index(number, own), strict=True))
+        none = np.zeros(number.size, np.int64)
+        number = np.ravel_multi_index(tuple(places.get(axis, none) for axis in AXES), grid)
+        order = np.argsort(number)
     seen = dtype.newbyteorder(storage.dtype.byteorder)
     found = StoredChunks(
         t=0,
