@@ -528,8 +528,8 @@ def test_a_real_file_without_an_image() -> None:
 def test_files_of_bigdataviewer_are_refused_by_name(name: str) -> None:
     path = data_file(name)
     with pytest.raises(UnsupportedInput, match=r"BigDataViewer, .* --dataset, such as t00000/s00/0/cells"):
-        only_image(path)
-    image, read, _ = only_image(path, dataset=("t00000/s00/0/cells",), axes="ZYX")
+        only_image(path, reader="hdf5")
+    image, read, _ = only_image(path, reader="hdf5", dataset=("t00000/s00/0/cells",), axes="ZYX")
     with h5py.File(path) as file:
         np.testing.assert_array_equal(read[0, 0], file[image.name][...])
 

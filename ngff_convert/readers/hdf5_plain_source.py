@@ -52,6 +52,8 @@ class DatasetPixels(LazyPixels):
         What its dimensions are: a letter each, of t, c, z, y, x.
     stored
         Its size along each dimension.
+    stored_dtype
+        The type of its numbers, which are seen as `dtype`.
     """
 
     files: Hdf5Files
@@ -59,6 +61,7 @@ class DatasetPixels(LazyPixels):
     name: str
     axes: str
     stored: tuple[int, ...]
+    stored_dtype: np.dtype[Any]
     shape: Shape
     dtype: np.dtype[Any]
     chunks: Shape
@@ -117,7 +120,7 @@ class DatasetPixels(LazyPixels):
         storage = storage_of(self.files, self.path, self.name)
         if storage is None:
             raise ReadError(f"{self.path}: {self.name}: is not there any more")
-        if storage.shape != self.stored or seen_as(storage.dtype) != self.dtype:
+        if storage.shape != self.stored or storage.dtype.newbyteorder("=") != self.stored_dtype:
             raise ReadError(f"{self.path}: {self.name}: is {storage.dtype.name} {storage.shape}, and was not")
         return storage
 
@@ -151,8 +154,15 @@ def decoded_at_once(storage: Storage, axes: str) -> tuple[int, ...]:
     return (1,) * last + storage.shape[last:]
 
 
-def pixels_of(files: Hdf5Files, path: str, name: str, storage: Storage, axes: str) -> DatasetPixels:
-    """Describe a dataset as the pixels of an image."""
+def pixels_of(
+    files: Hdf5Files,
+    path: str,
+    name: str,
+    storage: Storage,
+    axes: str,
+    dtype: np.dtype[Any] | None = None,
+) -> DatasetPixels:
+    """Describe a dataset as pixels, whose numbers may be seen as another type of as many bytes."""
     with files.using(storage.place.path) as file:
         file_bytes, kept_bytes = file.size, file.bytes.kept_bytes
     return DatasetPixels(
@@ -161,8 +171,9 @@ def pixels_of(files: Hdf5Files, path: str, name: str, storage: Storage, axes: st
         name=name,
         axes=axes,
         stored=storage.shape,
+        stored_dtype=storage.dtype.newbyteorder("="),
         shape=_five(storage.shape, axes),
-        dtype=seen_as(storage.dtype),
+        dtype=dtype or seen_as(storage.dtype),
         chunks=_five(decoded_at_once(storage, axes), axes),
         compression=storage.compression,
         index_bytes=index_bytes(storage, file_bytes, 1) + kept_bytes,
@@ -204,8 +215,8 @@ class PlainSource(PooledSource[Hdf5Files]):
         cells = next((one.name for one in listing.images if _BIGDATAVIEWER.fullmatch(one.name)), None)
         if cells is not None:
             raise UnsupportedInput(
-                f"{path}: a file of BigDataViewer, whose views, levels and sizes are not understood; one "
-                f"dataset of it is read with --dataset, such as {cells}, whose int16 means uint16"
+                f"{path}: a file of BigDataViewer, which has a reader of its own; here one dataset of it is "
+                f"read with --dataset, such as {cells}, whose int16 means uint16"
             )
         return listing.images
 

@@ -104,14 +104,26 @@ def tree(text: str, where: str) -> Element:
     ReadError
         It is not XML, declares a document type, or its root is not OME.
     """
+    root = tree_of(text, where, "OME-XML")
+    if local(root) != "OME":
+        raise ReadError(f"{where}: not OME-XML: the root is {local(root)[:100]!r}")
+    return root
+
+
+def tree_of(text: str, where: str, what: str = "XML") -> Element:
+    """Return the root of any document; `what` is what errors call it.
+
+    Raises
+    ------
+    ReadError
+        It is not XML, or declares a document type.
+    """
     parser = ElementTree.XMLParser(target=_NoDoctype())
     try:
         parser.feed(text)
         root: Element = parser.close()
     except (ElementTree.ParseError, ValueError) as error:
-        raise ReadError(f"{where}: the OME-XML cannot be read: {error}") from error
-    if local(root) != "OME":
-        raise ReadError(f"{where}: not OME-XML: the root is {local(root)[:100]!r}")
+        raise ReadError(f"{where}: the {what} cannot be read: {error}") from error
     return root
 
 
