@@ -89,10 +89,12 @@ class BdvSource(PooledSource[Hdf5Files]):
                 views = bdv_xml.views(_text(xml), xml) if xml else _without_xml(self._files, path)
                 if not xml:
                     self.warnings.append("there is no XML beside it, which would say sizes and places")
+            images: list[Image] = []
             for setup in views.setups:
                 noted: list[str] = [setup.remark] if setup.remark else []
-                self.images.append(_image(self._files, file, setup, views, noted))
+                images.append(_image(self._files, file, setup, views, noted))
                 self.warnings += [f"{setup.name}: {line}" for line in noted]
+            self.images = images
 
 
 def _text(path: str) -> str:

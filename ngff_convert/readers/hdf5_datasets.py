@@ -10,10 +10,10 @@ import numpy as np
 
 from ngff_convert.errors import OptionError, UnsupportedInput
 from ngff_convert.readers.contract import MAX_NAMED
-from ngff_convert.readers.hdf5_attributes import attributes, decode_text
+from ngff_convert.readers.hdf5_attributes import attributes, text_of
 from ngff_convert.readers.hdf5_axes import Said, Scale
 from ngff_convert.readers.hdf5_chunks import inspect, read_box
-from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Place, damage_named, locate, name_bytes
+from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Place, damage_named, locate
 
 if TYPE_CHECKING:
     from ngff_convert.readers.hdf5_chunks import Storage
@@ -195,8 +195,7 @@ def _look(files: Hdf5Files, path: str, name: str, place: Place) -> Found | str:
         texts = attributes(thing)
         if texts.get("CLASS") in NOT_IMAGES:
             return ""
-        labels = tuple(_label(dim) for dim in thing.dims)
-        scales = [_scale_of(dim) for dim in thing.dims]
+        labels, scales = _labels(thing), _scales_of(thing)
     read = tuple(_scale(files, place.path, *scale, n) for scale, n in zip(scales, shape, strict=True))
     storage = inspect(files, path, name)
     if storage is None:  # it was there a moment ago
@@ -208,24 +207,36 @@ def _are_numbers(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iufb" and dtype.itemsize <= 8
 
 
-def _label(dimension: Any) -> str:  # noqa: ANN401 - h5py is untyped
+# HDF5's own functions for labels and scales free memory twice where the attributes are damaged.
+
+
+def _labels(dataset: Any) -> tuple[str, ...]:  # noqa: ANN401 - h5py is untyped
+    """Return the labels of the dimensions; none where they are not written, or cannot be read."""
     try:
-        return decode_text(name_bytes(dimension.label))
+        labels = dataset.attrs.get("DIMENSION_LABELS", ())
+        found = tuple(text_of(label) if isinstance(label, str | bytes) else "" for label in labels)
     except HDF5_ERRORS:
-        return ""
+        return ()
+    return found if len(found) == len(dataset.shape) else ()
 
 
-def _scale_of(dimension: Any) -> tuple[str, str]:  # noqa: ANN401 - h5py is untyped
-    """Return the path of the scale of a dimension, and its name; empty where there is none."""
+def _scales_of(dataset: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - h5py is untyped
+    """Return the path of the scale of each dimension, and its name; empty where there is none."""
+    nothing = [("", "")] * len(dataset.shape)
     try:
-        if not len(dimension):
-            return "", ""
-        scale = dimension[0]
-        named = h5py.h5ds.get_scale_name(scale.id)
-        path = scale.name or ""
-        return path, decode_text(named) or path.rsplit("/", 1)[-1]
+        lists = dataset.attrs.get("DIMENSION_LIST", ())
+        found = [_scale_at(dataset, references) for references in lists]
     except HDF5_ERRORS:  # what it refers to is not there: then there is none
+        return nothing
+    return found if len(found) == len(nothing) else nothing
+
+
+def _scale_at(dataset: Any, references: Any) -> tuple[str, str]:  # noqa: ANN401 - h5py is untyped
+    if not len(references) or not isinstance(references[0], h5py.Reference) or not references[0]:
         return "", ""
+    scale = dataset.file[references[0]]
+    path = scale.name or ""
+    return path, attributes(scale).get("NAME") or path.rsplit("/", 1)[-1]
 
 
 def _scale(files: Hdf5Files, path: str, name: str, called: str, n: int) -> Scale:

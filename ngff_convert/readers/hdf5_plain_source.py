@@ -195,8 +195,8 @@ class PlainSource(PooledSource[Hdf5Files]):
             found = chosen(self._files, path, reading.dataset) if reading.dataset else self._all(path)
             wanted = _wanted(reading, found, path)
             assumed: dict[str, list[str]] = {}
-            for one in found:
-                self._add(path, one, wanted, assumed)
+            images = [self._image(path, one, wanted, assumed) for one in found]
+            self.images = [image for image in images if image is not None]
             if not self.images:
                 raise UnsupportedInput(f"{path}: {'; '.join(self.warnings)}: say with --axes what they are")
             for axes, names in assumed.items():
@@ -220,7 +220,9 @@ class PlainSource(PooledSource[Hdf5Files]):
             )
         return listing.images
 
-    def _add(self, path: str, one: Found, wanted: str | None, assumed: dict[str, list[str]]) -> None:
+    def _image(
+        self, path: str, one: Found, wanted: str | None, assumed: dict[str, list[str]]
+    ) -> Image | None:
         fits = wanted is not None and len(wanted) == len(one.storage.shape)
         known = dimensions(one.said, wanted if fits else None)
         self.warnings += [f"{one.name}: {line}" for line in known.odd]
@@ -228,12 +230,12 @@ class PlainSource(PooledSource[Hdf5Files]):
             self.warnings.append(
                 f"{one.name}: left out: its {known.source} are {known.axes}, without y and x"
             )
-            return
+            return None
         if not known.source and len(known.axes) > 2:
             assumed.setdefault(known.axes, []).append(one.name)
         if one.storage.place.path not in self.paths:
             self.paths.append(one.storage.place.path)
-        self.images.append(_image(self._files, path, one, known.axes))
+        return _image(self._files, path, one, known.axes)
 
 
 def _wanted(reading: Reading, found: Sequence[Found], path: str) -> str | None:
