@@ -107,10 +107,7 @@ def arrange_plate(
         Two files have one place, or names tell wells that no plate has.
     """
     names = natural(dict.fromkeys(names))
-    matched = [(path, match) for path in names if (match := pattern.match(path))]
-    if not matched:
-        looked = f"{len(names)} looked at, e.g. {shown(names[0])}; " if names else ""
-        raise ReadError(f"{shown(pattern.text)}: no file matches; {looked}check the folder and the pattern")
+    matched = _matched(names, pattern)
     wells = _Wells([_well(match, pattern) for _, match in matched], pattern, size)
     runs = _places(matched, pattern, "acquisition")
     fields = _places(matched, pattern, "field")
@@ -149,6 +146,14 @@ def arrange_plate(
         tuple(_notes(pattern, wells, axes, fields, found, len(names) - len(matched))),
         tuple(_gaps(found)),
     )
+
+
+def _matched(names: Sequence[str], pattern: Pattern) -> Matched:
+    matched = [(path, match) for path in names if (match := pattern.match(path))]
+    if not matched:
+        looked = f"{len(names)} looked at, e.g. {shown(names[0])}; " if names else ""
+        raise ReadError(f"{shown(pattern.text)}: no file matches; {looked}check the folder and the pattern")
+    return matched
 
 
 def _text(match: re.Match[str], pattern: Pattern, part: str) -> str:
