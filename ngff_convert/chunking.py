@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 2**20
 """What a chunk aims at where the source's grid is not kept."""
 
+MOST_BEYOND = 1 / 4
+"""Of an axis, how much chunks may reach beyond its end."""
+
 SOURCE_CHUNK_BYTES = (256 * 2**10, 8 * 2**20)
 """A source grid of at least and at most this is kept."""
 
@@ -50,6 +53,7 @@ def _near_cubic(pixels: PixelArray, calibration: Calibration, itemsize: int, reg
     """Return powers of two of about `CHUNK_BYTES` with edges as equal as possible in physical space.
 
     A region is to be whole source chunks as well: where those are large, such as planes, new chunks are flat.
+    Short axes are divided evenly instead.
     """
     known = [size for size in calibration.zyx if size is not None]
     edge = [size or min(known, default=1.0) for size in calibration.zyx]
@@ -64,4 +68,18 @@ def _near_cubic(pixels: PixelArray, calibration: Calibration, itemsize: int, reg
             sizes = longer
         else:
             open_axes.remove(axis)
-    return (1, 1, *sizes)
+    return (1, 1, *map(_even, sizes, shape, source))
+
+
+def _even(size: int, length: int, source: int) -> int:
+    """Return a size that few chunks divide an axis by evenly, as what is beyond its end is encoded too.
+
+    Examples
+    --------
+    >>> _even(1024, 1080, 1080), _even(512, 1080, 1080), _even(128, 1080, 1080), _even(512, 1080, 256)
+    (1080, 540, 128, 512)
+    """
+    count = -(-length // size)
+    if count * size <= (1 + MOST_BEYOND) * length or 1 < source < length:  # those keep to the source's grid
+        return size
+    return -(-length // max(1, round(length / size)))
