@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert import machine, passes, resume, store
@@ -140,8 +140,8 @@ def plan(
         opened_for(place, path, options) as (opened, files),
     ):
         work = begin(place, path, opened, files, options, machine.resources(), story, parts=parts)
-        for item in work.decided:
-            with store.sink(place.storage, item, flush=True) as sink:
+        with store.sinks(place.storage, work.decided, flush=True) as sinks:
+            for item, sink in zip(work.decided, sinks, strict=True):
                 sink.create(item.plan)
         regions = sum(n for _, _, n in _shared(item.plan for item in work.decided))
         if parts > regions:
@@ -213,30 +213,34 @@ def _check_same(job: Job, record: Mapping[str, Any], now: dict[str, Any]) -> Non
 def _run_part(job: Job, part: int, decided: Sequence[Decided], journal: Noted, story: Story) -> int:
     """Do the regions of a part that the journal does not have."""
     journal.create()
-    entries = passes.journalled(journal)
-    engine = Threads(machine.resources())
-    count = 0
-    for number, at, regions in _of_part(job.parts, part, [item.plan for item in decided]):
-        item = decided[number]
-        with store.sink(job.place.storage, item, flush=True, mark=job.mark) as sink:
-            task = passes.tasks(number, item, sink, fills=job.options.on_error == "fill", again=True)[at]
-            (kept,) = passes.kept([task], entries, item.plan.workers)
-            missing = passes.missing(task, kept.regions, regions)
-            total = task.read_bytes(regions)
-            story(
-                ImageStarted(
-                    number,
-                    len(decided),
-                    item.image.name,
-                    item.folder,
-                    item.plan,
-                    total,
-                    total - task.read_bytes(missing),
-                )
-            )
-            passes.run(_while_current(job, task), missing, item.plan.workers, engine, journal, story)
-            count += len(missing)
-    return count
+    own = list(_of_part(job.parts, part, [item.plan for item in decided]))
+    fills, workers = job.options.on_error == "fill", passes.at_once(decided)
+    with store.sinks(job.place.storage, decided, flush=True, mark=job.mark) as sinks:
+        todo = [
+            passes.tasks(number, decided[number], sinks[number], fills=fills, again=True)[at]
+            for number, at, _ in own
+        ]
+        # Passes that read the source are made of no other: each is for itself.
+        kept = passes.kept([[task] for task in todo], passes.journalled(journal), workers)
+        work = [
+            (task, regions, passes.missing(task, there.regions, regions))
+            for task, (_, _, regions), (there,) in zip(todo, own, kept, strict=True)
+        ]
+        for number, shares in groupby(work, lambda share: share[0].image):
+            story(_started(number, decided, list(shares)))
+        checked = ((_while_current(job, task), missing) for task, _, missing in work)
+        passes.run(checked, workers, Threads(machine.resources()), journal, story)
+    return sum(len(missing) for _, _, missing in work)
+
+
+def _started(
+    number: int, decided: Sequence[Decided], shares: Sequence[tuple[PassTask, Sequence[int], Sequence[int]]]
+) -> ImageStarted:
+    """Say what a part has of an image: of some of its passes, regions, and those that are missing."""
+    item = decided[number]
+    total = sum(task.read_bytes(regions) for task, regions, _ in shares)
+    missing = sum(task.read_bytes(missing) for task, _, missing in shares)
+    return ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, total, total - missing)
 
 
 def _while_current(job: Job, task: PassTask) -> Callable[[int], RegionDone]:

@@ -1,9 +1,9 @@
 """Region jobs on dask.distributed: on a cluster that is there, on processes here, in jobs of a scheduler.
 
-The job - the plan, and where to read and write - travels to the cluster once; after that only numbers of
-regions do. What a lost worker had is done elsewhere, which costs nothing but time: a region can be written
-again. Only a few regions are with the cluster at a time, as many in one task as take a tenth of a second, so
-that a million regions are not a million tasks.
+A job - the plan, and where to read and write - travels to the cluster once, jobs of few regions together;
+after that only numbers of regions do. What a lost worker had is done elsewhere, which costs nothing but time:
+a region can be written again. Only a few regions are with the cluster at a time, as many in one task as take
+a tenth of a second, so that a million regions are not a million tasks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ngff_convert import machine
 from ngff_convert.errors import ConversionError, OptionError, WriteError, first_line
@@ -37,6 +37,7 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ngff_convert.engine import Work
     from ngff_convert.events import Observer
     from ngff_convert.options import Options
 
@@ -48,6 +49,9 @@ ATTEMPTS = 3
 
 TASK_SECONDS = 0.1
 """What a task is to take: many small regions are given out together, as a task costs a millisecond or two."""
+
+JOINED_ITEMS = 64
+"""Jobs of fewer items, such as those of small images, are joined up to so many."""
 
 TASKS_LEFT = 4
 """Tasks for each thread that are left to be given out, at least, so that all end at about the same time."""
@@ -84,15 +88,13 @@ class Cluster:
     resources: Resources
     repeats: bool = True
 
-    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
-        """Run a job for every item, `workers` at once on each worker, and yield what each made.
+    def run(self, work: Work[Item, Done], workers: int) -> Iterator[Done]:
+        """Run jobs for every item of each, `workers` at once on each worker, and yield what each made.
 
         Parameters
         ----------
-        job
-            Pickles, and takes an item.
-        items
-            Started in this order.
+        work
+            Jobs that pickle, each with its items; started in this order.
         workers
             Jobs at once on each worker, however many threads it has.
 
@@ -103,19 +105,20 @@ class Cluster:
         ConversionError
             What the job raised, each time it was tried.
         """
-        if not len(items[:1]):
-            return
-        # A task of its own, which is run again where whoever held its result is lost.
-        shared = self.client.submit(pickle.loads, pickle.dumps(job), pure=False)
-        waiting = _Batches(items)
-        running: dict[distributed.Future, Sequence[Item]] = {}
+
+        def shared(job: Callable[[Any], Any]) -> distributed.Future:
+            # A task of its own, which is run again where whoever held its result is lost.
+            return self.client.submit(pickle.loads, pickle.dumps(job), pure=False)
+
+        waiting = _Batches(_joined(work), shared)
+        running: dict[distributed.Future, _Batch] = {}
         finished = distributed.as_completed()
         threads = _Threads(self.client)
 
         def give_out() -> None:
             while len(running) < QUEUED * threads.count and (batch := waiting.next(threads.count)):
                 future = self.client.submit(
-                    _run_batch, shared, batch, workers, __version__, pure=False, retries=ATTEMPTS - 1
+                    _run_batch, *batch, workers, __version__, pure=False, retries=ATTEMPTS - 1
                 )
                 running[future] = batch
                 finished.add(future)
@@ -123,10 +126,10 @@ class Cluster:
         try:
             give_out()
             for future in finished:
-                batch = running.pop(future)
+                job, items = running.pop(future)
                 made, seconds = _result(future)
                 waiting.took(len(made), seconds)
-                waiting.back(batch[len(made) :])
+                waiting.back(_Batch(job, items[len(made) :]))
                 give_out()
                 yield from made
         except ConversionError:
@@ -142,28 +145,78 @@ _LOST = (distributed.CancelledError, OSError, TimeoutError)
 """What dask raises where nothing can be asked of a cluster any more."""
 
 
-class _Batches:
-    """Items in batches, as large as take about `TASK_SECONDS`."""
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    """Several jobs as one, whose items are pairs: which job, and its item."""
 
-    def __init__(self, items: Sequence[Any]) -> None:
-        self._items = items
-        self._back: deque[Sequence[Any]] = deque()
+    jobs: tuple[Callable[[Any], Any], ...]
+
+    def __call__(self, item: tuple[int, Any]) -> Any:  # noqa: ANN401 - whatever the job makes
+        number, own = item
+        return self.jobs[number](own)
+
+
+def _joined(work: Work[Any, Any]) -> Iterator[tuple[Callable[[Any], Any], Sequence[Any]]]:
+    """Join jobs of few items with their neighbours: a job is a task too, before any of its items."""
+    jobs: list[Callable[[Any], Any]] = []
+    items: list[tuple[int, Any]] = []
+
+    def joined() -> Iterator[tuple[Callable[[Any], Any], Sequence[Any]]]:
+        if items:
+            yield _Jobs(tuple(jobs)), tuple(items)
+        jobs.clear()
+        items.clear()
+
+    for job, own in work:
+        if len(own) >= JOINED_ITEMS:
+            yield from joined()
+            yield job, own
+        elif len(own):
+            items += [(len(jobs), item) for item in own]
+            jobs.append(job)
+            if len(items) >= JOINED_ITEMS:
+                yield from joined()
+    yield from joined()
+
+
+class _Batch(NamedTuple):
+    """What is one task: a job, as the cluster has it, and items."""
+
+    job: distributed.Future
+    items: Sequence[Any]
+
+
+class _Batches:
+    """Items in batches, as large as take about `TASK_SECONDS`; each job is shared once."""
+
+    def __init__(
+        self,
+        work: Iterator[tuple[Callable[[Any], Any], Sequence[Any]]],
+        share: Callable[[Callable[[Any], Any]], distributed.Future],
+    ) -> None:
+        self._work = ((share(job), items) for job, items in work)
+        self._job: distributed.Future | None = None
+        self._items: Sequence[Any] = ()
+        self._back: deque[_Batch] = deque()
         self._next = 0
         self._size = 1
 
-    def back(self, items: Sequence[Any]) -> None:
+    def back(self, batch: _Batch) -> None:
         """Take back the end of a batch, to be a batch of its own."""
-        if len(items):
-            self._back.append(items)
+        if len(batch.items):
+            self._back.append(batch)
 
-    def next(self, threads: int) -> Sequence[Any]:
-        """Return the next batch for one of so many threads; empty at the end."""
+    def next(self, threads: int) -> _Batch | None:
+        """Return the next batch for one of so many threads; None at the end."""
         if self._back:
             return self._back.popleft()
+        if self._next == len(self._items):
+            self._job, self._items = next(self._work, (None, ()))
+            self._next = 0
         left = len(self._items) - self._next
-        batch = self._items[self._next : self._next + max(1, min(self._size, left // (TASKS_LEFT * threads)))]
-        self._next += len(batch)
-        return batch
+        items = self._items[self._next : self._next + max(1, min(self._size, left // (TASKS_LEFT * threads)))]
+        self._next += len(items)
+        return _Batch(self._job, items) if len(items) else None
 
     def took(self, n_items: int, seconds: float) -> None:
         """Learn from a batch; the size at most doubles."""

@@ -343,28 +343,25 @@ def _write_pixels(
     place: Place, work: Work, options: Options, engine: Engine, story: Story
 ) -> list[tuple[Window, ...]]:
     """Write all levels of all images but what is there already; return the display windows of each image."""
-    from ngff_convert import display, passes, store
+    from ngff_convert import passes, store
 
     decided, journal = work.decided, work.journal
-    entries = passes.journalled(journal)
-    windows = []
-    for number, item in enumerate(decided):
-        with store.sink(place.storage, item, flush=journal.flush, mark=journal.mark) as sink:
-            sink.create(item.plan)
-            again = work.again or engine.repeats
-            todo = passes.tasks(number, item, sink, fills=options.on_error == "fill", again=again)
-            kept = passes.kept(todo, entries, item.plan.workers)
-            kept_bytes = sum(there.read_bytes for there in kept)
-            name, plan_of = item.image.name, item.plan
-            total = plan_of.read_bytes
-            story(events.ImageStarted(number, len(decided), name, item.folder, plan_of, total, kept_bytes))
-            for task, there in zip(todo, kept, strict=True):
+    again, fills = work.again or engine.repeats, options.on_error == "fill"
+    workers = passes.at_once(decided)
+    with store.sinks(place.storage, decided, flush=journal.flush, mark=journal.mark) as sinks:
+        todo = [
+            passes.tasks(number, item, sink, fills=fills, again=again)
+            for number, (item, sink) in enumerate(zip(decided, sinks, strict=True))
+        ]
+        kept = passes.kept(todo, passes.journalled(journal), workers)
+        for number, (item, known) in enumerate(zip(decided, kept, strict=True)):
+            total, kept_bytes = item.plan.read_bytes, sum(there.read_bytes for there in known)
+            name, count = item.image.name, len(decided)
+            story(events.ImageStarted(number, count, name, item.folder, item.plan, total, kept_bytes))
+            for there in known:
                 story.keep(there.read_bytes, there.filled)
-                missing = passes.missing(task, there.regions)
-                passes.run(task, missing, item.plan.workers, engine, journal, story)
-                passes.tell_levels(task, item, story)
-            windows.append(display.windows(item.image, item.plan, sink))
-    return windows
+        passes.run_all(decided, todo, kept, engine, journal, story)
+        return passes.windows(decided, sinks, workers)
 
 
 def _verify(

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ngff_convert.plan import Resources
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
+
+Work: TypeAlias = "Iterable[tuple[Callable[[Item], Done], Sequence[Item]]]"
+"""Jobs, each with the items that it is to be run for; asked for only as there is room for them."""
 
 
 class Engine(Protocol):
@@ -30,8 +33,8 @@ class Engine(Protocol):
     def repeats(self) -> bool:
         """Whether a job may be run again after it was begun, because a process was lost."""
 
-    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
-        """Run a job for every item, as the function `run` does; `workers` at once in each process."""
+    def run(self, work: Work[Item, Done], workers: int) -> Iterator[Done]:
+        """Run jobs for every item of each, as the function `run` does; `workers` at once in each process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,17 @@ class Threads:
     resources: Resources
     repeats: bool = False
 
-    def run(self, job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
-        """Run a job for every item on threads of this process."""
-        return run(job, items, workers)
+    def run(self, work: Work[Item, Done], workers: int) -> Iterator[Done]:
+        """Run jobs for every item of each on threads of this process."""
+        return run(_call, ((job, item) for job, items in work for item in items), workers)
 
 
-def run(job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Iterator[Done]:
+def _call(wanted: tuple[Callable[[Item], Done], Item]) -> Done:
+    job, item = wanted
+    return job(item)
+
+
+def run(job: Callable[[Item], Done], items: Iterable[Item], workers: int) -> Iterator[Done]:
     """Run a job for every item, such as the number of a region, and yield what each made, as they finish.
 
     The first job that fails ends the run: no further job is started, those that run are waited for, and its
@@ -63,15 +71,17 @@ def run(job: Callable[[Item], Done], items: Sequence[Item], workers: int) -> Ite
     job
         Takes an item.
     items
-        Started in this order.
+        Started in this order; asked for, in this thread, only as there is room for them.
     workers
         Jobs at once; 1 runs them in the caller's own thread.
     """
-    if workers == 1 or len(items[:2]) == 1:  # of 2^70 there is no length
-        yield from map(job, items)
+    waiting = iter(items)
+    first = list(islice(waiting, 2))
+    waiting = chain(first, waiting)
+    if workers == 1 or len(first) < 2:
+        yield from map(job, waiting)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="region") as pool:
-        waiting = iter(items)
         # Few are queued at a time, so that a million regions are not a million futures.
         running: set[Future[Done]] = {pool.submit(job, item) for item in islice(waiting, 2 * workers)}
         try:

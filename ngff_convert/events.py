@@ -20,7 +20,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class ImageStarted:
-    """Pixels of one image are about to be read.
+    """Pixels of one image are about to be read; said of all images before the first `RegionDone`.
 
     Attributes
     ----------

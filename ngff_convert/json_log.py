@@ -4,10 +4,10 @@ Every line is one object with `log`, the version of this format (now 1: fields m
 removed or changed), `time` (UTC, ISO 8601), and `event`:
 
 plan
-    Pixels of an image are about to be read: `image` and `images` (its number from 0, and how many there
-    are), `name`, `folder` (in the store), `dtype`, `levels` (`path`, `shape`, `chunks`, `shards`, `scale`,
-    in the order of `axes`), `regions`, `workers`, `total_bytes` to be read, `finished_bytes` that an earlier
-    run has read, and `digest`, which names the plan.
+    Pixels of an image are about to be read; a line for each image, before any region: `image` and `images`
+    (its number from 0, and how many there are), `name`, `folder` (in the store), `dtype`, `levels` (`path`,
+    `shape`, `chunks`, `shards`, `scale`, in the order of `axes`), `regions`, `workers`, `total_bytes` to be
+    read, `finished_bytes` that an earlier run has read, and `digest`, which names the plan.
 region
     A region is written: `image`, `pass`, `region` (numbers from 0), `levels` (first and last), `read_bytes`,
     `written_bytes`, `crc32` of its pixels, `filled` (a line for each cause), `done_bytes` and `total_bytes`
@@ -45,7 +45,8 @@ class JsonLines(AbstractContextManager["JsonLines"]):
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._done = self._total = 0
+        self._done: dict[int, int] = {}
+        self._total: dict[int, int] = {}
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
@@ -58,11 +59,12 @@ class JsonLines(AbstractContextManager["JsonLines"]):
             case Note():
                 self._say("warning", message=event.message)
             case ImageStarted():
-                self._done, self._total = event.finished_bytes, event.total_bytes
+                self._done[event.index], self._total[event.index] = event.finished_bytes, event.total_bytes
                 self._say("plan", **_plan(event))
             case RegionDone():
-                self._done += event.read_bytes
-                self._say("region", **_region(event), done_bytes=self._done, total_bytes=self._total)
+                self._done[event.image] += event.read_bytes
+                done, total = self._done[event.image], self._total[event.image]
+                self._say("region", **_region(event), done_bytes=done, total_bytes=total)
             case LevelDone():
                 self._say("level", image=event.image, level=event.level, path=event.path)
             case Finished():

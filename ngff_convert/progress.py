@@ -20,12 +20,12 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Lines(AbstractContextManager["Lines"]):
-    """Plain lines: each image, how far it is every ten seconds, notes."""
+    """Plain lines: what is converted, how far it is every ten seconds, notes."""
 
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._read = self._finished = self._total = 0
+        self._images = self._read = self._finished = self._total = 0
         self._started = self._last = time.monotonic()
 
     def __exit__(
@@ -39,10 +39,15 @@ class Lines(AbstractContextManager["Lines"]):
             case Note():
                 self._say(f"note: {event.message}")
             case ImageStarted():
-                self._read = self._finished = event.finished_bytes
-                self._total = event.total_bytes
-                self._started = self._last = time.monotonic()
-                self._say(_title(event))
+                if not self._images:
+                    self._started = self._last = time.monotonic()
+                    self._say(_title(event))
+                self._images = event.count
+                self._read += event.finished_bytes
+                self._finished += event.finished_bytes
+                self._total += event.total_bytes
+                if self._verbose and event.count > 1:
+                    self._say(f"image {event.index}: {event.name}")
                 for line in describe.plan_lines(event.plan) if self._verbose else ():
                     self._say(f"  {line}")
             case RegionDone():
@@ -61,7 +66,7 @@ class Lines(AbstractContextManager["Lines"]):
         left = (self._total - self._read) / rate
         return (
             f"{self._read / self._total:4.0%}  {describe.size(self._read)} of {describe.size(self._total)}, "
-            f"{describe.size(rate)}/s, {_levels(event)}, {left:.0f} s left"
+            f"{describe.size(rate)}/s, {_where(event, self._images)}, {left:.0f} s left"
         )
 
     def _say(self, line: str) -> None:
@@ -89,12 +94,13 @@ class Bar(AbstractContextManager["Bar"]):
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
-            TextColumn("{task.fields[levels]}", markup=False),
+            TextColumn("{task.fields[where]}", markup=False),
             TimeRemainingColumn(),
             console=Console(stderr=True, highlight=False),
             transient=True,
         )
         self._task: TaskID | None = None
+        self._images = self._total = 0
         self._verifying: TaskID | None = None
 
     def __enter__(self) -> Bar:
@@ -116,19 +122,19 @@ class Bar(AbstractContextManager["Bar"]):
             case ImageStarted():
                 for line in describe.plan_lines(event.plan) if self._verbose else ():
                     self._print(line)
-                if self._task is not None:
-                    self._bar.remove_task(self._task)
-                self._task = self._bar.add_task(
-                    _title(event), total=event.total_bytes, completed=event.finished_bytes, levels=""
-                )
+                if self._task is None:
+                    self._task = self._bar.add_task(_title(event), where="")
+                self._images = event.count
+                self._total += event.total_bytes
+                self._bar.update(self._task, total=self._total, advance=event.finished_bytes)
             case RegionDone() if self._task is not None:
-                self._bar.update(self._task, advance=event.read_bytes, levels=_levels(event))
+                self._bar.update(self._task, advance=event.read_bytes, where=_where(event, self._images))
             case Progress():
                 if self._task is not None:
                     self._bar.remove_task(self._task)
                     self._task = None
                 if self._verifying is None:
-                    self._verifying = self._bar.add_task("", levels="")
+                    self._verifying = self._bar.add_task("", where="")
                 self._bar.update(
                     self._verifying,
                     description=_verifying(event),
@@ -146,10 +152,10 @@ def _verifying(event: Progress) -> str:
 
 
 def _title(event: ImageStarted) -> str:
-    number = f"image {event.index + 1} of {event.count}: " if event.count > 1 else ""
-    return f"{number}{event.name or 'image'}"
+    return event.name or "image" if event.count == 1 else f"{event.count} images"
 
 
-def _levels(event: RegionDone) -> str:
+def _where(event: RegionDone, n_images: int) -> str:
     first, last = event.levels
-    return f"level {first}" if first == last else f"levels {first}-{last}"
+    levels = f"level {first}" if first == last else f"levels {first}-{last}"
+    return levels if n_images == 1 else f"{levels} of image {event.image}"

@@ -35,6 +35,9 @@ _BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "
 SHARED_AXES = 3
 """Chunks of more axes are copied before they are encoded, see `_can_be_shared`."""
 
+OPEN_ARRAYS = 256
+"""So many arrays are kept open, of however many images: those that are written now, and some more."""
+
 MAX_METADATA_BYTES = 2**20
 """Of an array's metadata file, which has a few hundred."""
 
@@ -106,7 +109,7 @@ class Sink:
             metadata = _zarr_metadata(level, plan)
             try:
                 _remove_unfinished(self.storage, f"{self.path(number)}/{name}")
-                _open(self, number, metadata=metadata, create=True, open=True).result()
+                _described(self, number, metadata=metadata, create=True).result()
             except (ValueError, OSError) as error:
                 raise _write_error(self.name(number), error) from error
 
@@ -180,12 +183,17 @@ class Sink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
-        """Forget every open array, of all sinks: a folder of the same name may hold other arrays next."""
-        _array.cache_clear()
-        _padded.cache_clear()
+        """Forget every open array, of all sinks."""
+        forget_arrays()
 
     def _stored(self, items: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(item for item, axis in zip(items, AXES, strict=True) if axis in self.axes)
+
+
+def forget_arrays() -> None:
+    """Forget every open array: a folder of the same name may hold other arrays next."""
+    _array.cache_clear()
+    _padded.cache_clear()
 
 
 def _remove_unfinished(storage: Writable, path: str) -> None:
@@ -210,31 +218,51 @@ def _write_error(where: str, error: Exception) -> WriteError:
     return WriteError(f"{where}: cannot write: {first_line(error)}; mend that and run the same command again")
 
 
-def _open(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
+def _open(sink: Sink, level: int, context: Any, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
     spec = {
         "driver": "zarr" if sink.ngff_version == "0.4" else "zarr3",
         "kvstore": sink.storage.kvstore(sink.path(level)),
+        "open": True,
         **how,
     }
-    return ts.open(spec, context=_context(sink.workers, sink.flush))
+    return ts.open(spec, context=context)
 
 
-@lru_cache(maxsize=64)
+def _described(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
+    """Open or create an array in a context that has no chunks to write, which it would wait for."""
+    return _open(sink, level, _metadata_context(sink.flush), **how)
+
+
+def _for_chunks(sink: Sink, level: int, metadata: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
+    context = _context(sink.workers, sink.flush)
+    return _open(sink, level, context, metadata=metadata, assume_metadata=True).result()
+
+
+@lru_cache(maxsize=OPEN_ARRAYS)
 def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
-    return _open(sink, level, open=True).result()
+    return _for_chunks(sink, level, _described(sink, level).result().spec().to_json()["metadata"])
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=OPEN_ARRAYS)
 def _padded(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
     """Return the same array, but as if its last write objects were not cut off at the edge."""
     metadata = _array(sink, level).spec().to_json()["metadata"]
     objects = _array(sink, level).chunk_layout.write_chunk.shape
     metadata["shape"] = [-(-n // size) * size for n, size in zip(metadata["shape"], objects, strict=True)]
-    return _open(sink, level, metadata=metadata, open=True, assume_metadata=True).result()
+    return _for_chunks(sink, level, metadata)
 
 
 @lru_cache(maxsize=8)
 def _context(workers: int, flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return _new_context(workers, flush)
+
+
+@lru_cache(maxsize=2)
+def _metadata_context(flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return _new_context(1, flush)
+
+
+def _new_context(workers: int, flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
     return ts.Context(
         {
             "cache_pool": {"total_bytes_limit": 0},

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ngff_convert import ngff, ngff_plate
 from ngff_convert.errors import VerificationError, WriteError
 from ngff_convert.journal import UNFINISHED
-from ngff_convert.sink import Sink
+from ngff_convert.sink import Sink, forget_arrays
 from ngff_convert.storage import at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ngff_convert.display import Window
     from ngff_convert.ngff import Attributes
@@ -28,6 +29,17 @@ def sink(storage: Writable, item: Decided, *, flush: bool = False, mark: str = "
     """Return where the pixels of an image of a store go; `flush` and `mark` as `Sink` has them."""
     plan = item.plan
     return Sink(storage, item.folder, plan.ngff_version, plan.axes, plan.workers, flush, mark)
+
+
+@contextmanager
+def sinks(
+    storage: Writable, decided: Sequence[Decided], *, flush: bool = False, mark: str = ""
+) -> Iterator[list[Sink]]:
+    """Yield where the pixels of each image of a store go; their arrays are forgotten at the end."""
+    try:
+        yield [sink(storage, item, flush=flush, mark=mark) for item in decided]
+    finally:
+        forget_arrays()
 
 
 def documents(
@@ -111,8 +123,8 @@ def check(storage: Writable, decided: Sequence[Decided], files: dict[str, str]) 
     for name, content in files.items():
         if storage.read(name, len(content.encode())) != content.encode():
             raise VerificationError(f"{at(storage, name)}: is not what was written; is the disk sound?")
-    for item in decided:
-        with sink(storage, item) as levels:
+    with sinks(storage, decided) as found:
+        for item, levels in zip(decided, found, strict=True):
             levels.check(item.plan)
 
 

@@ -157,7 +157,7 @@ def test_workers_that_die_of_a_region_end_the_run(tmp_path: Path) -> None:
         client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
         engine = cluster.Cluster(client, cluster._resources(client, Options()))
         with pytest.raises(WriteError, match="killed 1 workers"):
-            list(engine.run(die, range(3), 1))
+            list(engine.run([(die, range(3))], 1))
 
 
 def die(_: int) -> None:
@@ -191,7 +191,7 @@ def engine_of(client: Any) -> cluster.Cluster:
 def test_what_fails_once_is_tried_again_and_the_job_travels_once(scheduler: str, tmp_path: Path) -> None:
     FailsOnce.pickled = 0
     with distributed.Client(scheduler) as client:
-        made = list(engine_of(client).run(FailsOnce(tmp_path), range(100), 1))
+        made = list(engine_of(client).run([(FailsOnce(tmp_path), range(100))], 1))
     assert sorted(made) == list(range(100))
     assert len(list(tmp_path.iterdir())) == 14
     assert FailsOnce.pickled == 1
@@ -220,7 +220,7 @@ def test_a_worker_with_many_threads_does_as_many_regions_as_its_memory_has_room_
         ) as local,
         distributed.Client(local) as client,
     ):
-        seen = list(engine_of(client).run(AtOnce(), range(40), workers))
+        seen = list(engine_of(client).run([(AtOnce(), range(40))], workers))
     assert max(seen) == workers
 
 
@@ -248,20 +248,39 @@ def test_words_that_do_not_fit_are_refused(words: dict[str, Any], said: str) -> 
         Options(**words)
 
 
-@given(st.integers(0, 300), st.lists(st.floats(0, 3), min_size=1, max_size=20))
-def test_batches_are_all_items_once_in_order(count: int, seconds: list[float]) -> None:
-    batches = cluster._Batches(range(count))
-    items: list[int] = []
-    for at in range(count + 1):
-        threads, size, left = 1 + at % 3, batches._size, count - len(items)
-        batch = batches.next(threads)
-        if not batch:
-            break
-        items += batch
-        assert len(batch) <= max(1, min(size, left // (cluster.TASKS_LEFT * threads)))
-        batches.took(len(batch), seconds[at % len(seconds)])
+@given(st.lists(st.integers(0, 300), max_size=5), st.lists(st.floats(0, 3), min_size=1, max_size=20))
+def test_batches_are_all_items_once_in_order(counts: list[int], seconds: list[float]) -> None:
+    shared: list[Any] = []
+
+    def share(job: Any) -> Any:
+        shared.append(job)
+        return job
+
+    jobs = [(str(number), range(count)) for number, count in enumerate(counts)]
+    batches = cluster._Batches(((job, items) for job, items in jobs if items), share)  # type: ignore[misc]
+    found: list[tuple[Any, int]] = []
+    at = 0
+    while batch := batches.next(1 + at % 3):
+        size = batches._size
+        found += [(batch.job, item) for item in batch.items]
+        assert len(batch.items) <= size
+        batches.took(len(batch.items), seconds[at % len(seconds)])
         assert 1 <= batches._size <= 2 * size
-    assert items == list(range(count))
+        at += 1
+    assert found == [(job, item) for job, items in jobs for item in items]
+    assert shared == [job for job, items in jobs if items]  # each once
+
+
+@given(st.lists(st.integers(0, 2 * cluster.JOINED_ITEMS), max_size=20))
+def test_jobs_of_few_items_are_joined_and_no_item_is_lost(counts: list[int]) -> None:
+    def job_of(number: int) -> Any:
+        return lambda item: (number, item)
+
+    joined = list(cluster._joined((job_of(number), range(count)) for number, count in enumerate(counts)))
+    made = [job(item) for job, items in joined for item in items]
+    assert made == [(number, item) for number, count in enumerate(counts) for item in range(count)]
+    assert all(items for _, items in joined)
+    assert len(joined) <= 1 + 2 * sum(counts) // cluster.JOINED_ITEMS
 
 
 def test_the_journal_is_kept_where_the_run_was_started(
