@@ -84,10 +84,10 @@ def given_out(regions: int, kind: str) -> dict[str, float]:
         place = nullcontext(engine.Threads(machine.resources()))
     with place as runs:
         started = time.perf_counter()
-        done = sum(1 for _ in runs.run(nothing, range(regions), 2))
+        done = sum(1 for _ in runs.run([(nothing, range(regions))], 2))
         empty = time.perf_counter() - started
         started = time.perf_counter()
-        for _ in runs.run(short, range(JOBS), 2 if kind == "threads" else 1):
+        for _ in runs.run([(short, range(JOBS))], 2 if kind == "threads" else 1):
             pass
         waited = time.perf_counter() - started
     return {
