@@ -35,7 +35,8 @@ DTYPES = ["uint16", "uint8", "float32", "uint16", "int16"]
 def pixels(number: int) -> NDArray[Any]:
     """Return an image whose every pixel tells the image, the channel and the place."""
     c, y, x = np.indices(SHAPES[number])
-    return ((number * 31 + c * 17 + y * 3 + x * 5) % 120).astype(DTYPES[number])
+    coded: NDArray[Any] = ((number * 31 + c * 17 + y * 3 + x * 5) % 120).astype(DTYPES[number])
+    return coded
 
 
 @pytest.fixture(scope="module")
