@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.model import Image
     from ngff_convert.options import Options
-    from ngff_convert.plates import Plate, PlateField
+    from ngff_convert.plates import Plate
     from ngff_convert.write_plan import Decided
 
 MAX_NAMED = 10
@@ -183,23 +183,6 @@ def _in_one_unit(made: list[Placed]) -> list[Placed]:
 
 def remarks(decided: Sequence[Decided], options: Options) -> list[str]:
     """Return what the user should know about the layout."""
-    found = []
-    if options.origin is not None and len(decided) > 1:
-        found.append(f"--origin puts the first voxel of all {len(decided)} images at one place")
-    fields = ngff_plate.fields_of(decided)
-    if fields and (gaps := _gaps(fields, options)):
-        said = "1 field of the plate is" if len(gaps) == 1 else f"{len(gaps)} fields of the plate are"
-        found.append(f"{said} missing, and not in the output: {_some(['/'.join(gap) for gap in gaps])}")
-    return found
-
-
-def _gaps(fields: Sequence[PlateField], options: Options) -> list[tuple[str, str, str]]:
-    """Return what is missing of a plate, as far as it would be written."""
-    gaps = fields[0].plate.missing
-    if options.wells is not None:
-        written = {(field.row, field.column) for field in fields}
-        gaps = tuple(gap for gap in gaps if gap[:2] in written)
-    if options.fields is not None:
-        names = {field.field for field in fields}
-        gaps = tuple(gap for gap in gaps if gap[2] in names)
-    return list(gaps) if options.images is None else []
+    if options.origin is None or len(decided) < 2:
+        return []
+    return [f"--origin puts the first voxel of all {len(decided)} images at one place"]

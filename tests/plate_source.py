@@ -54,8 +54,7 @@ class Source:
 
 def _plate(said: dict[str, Any]) -> Plate:
     runs = tuple(RUNS[number] for number in said["runs"])
-    missing = tuple(tuple(gap) for gap in said["missing"])
-    return Plate(said["name"], tuple(said["rows"]), tuple(said["columns"]), runs, missing)
+    return Plate(said["name"], tuple(said["rows"]), tuple(said["columns"]), runs)
 
 
 def _image(number: int, said: dict[str, Any], plates: Sequence[Plate], xml: str | None) -> Image:
@@ -98,7 +97,6 @@ def write(
     plates: Sequence[dict[str, Any]] | None = None,
     name: str = "run 7",
     runs: Sequence[int] = (),
-    missing: Sequence[Sequence[str]] = (),
     xml: str | None = None,
 ) -> Path:
     """Write a file of the format.
@@ -107,12 +105,12 @@ def write(
     ----------
     images
         For each, what is to be said: `name`, `unit`, `origin`; of a plate `well`, ``"B/02"``, `field`, `run`.
-    plates, name, runs, missing
+    plates, name, runs
         Of one plate, or all that is said of several.
     xml
         The source's own OME-XML.
     """
-    one = {"name": name, "rows": ROWS, "columns": COLUMNS, "runs": runs, "missing": missing}
+    one = {"name": name, "rows": ROWS, "columns": COLUMNS, "runs": runs}
     said = {"made": 1, "plates": plates or [one], "images": list(images), "xml": xml}
     path.write_text(json.dumps(said), encoding="utf-8")
     return path

@@ -37,7 +37,7 @@ OME = f"{{{NAMESPACE}}}"
 
 @pytest.fixture
 def plate(tmp_path: Path) -> Path:
-    return write(tmp_path / "in.made", FIELDS, missing=[("C", "04", "0")])
+    return write(tmp_path / "in.made", FIELDS)
 
 
 def converted(source: Path, **options: Any) -> Path:
@@ -199,7 +199,7 @@ def test_what_is_not_in_the_plate_is_refused(plate: Path, chosen: dict[str, Any]
 
 
 def test_a_well_that_can_be_two_is_refused(tmp_path: Path) -> None:
-    said = {"name": "", "rows": ["1", "11"], "columns": ["1", "11"], "runs": [], "missing": []}
+    said = {"name": "", "rows": ["1", "11"], "columns": ["1", "11"], "runs": []}
     wells = ["1/11", "11/1"]
     source = write(tmp_path / "in.made", [{"well": well, "field": "0"} for well in wells], plates=[said])
     with pytest.raises(OptionError, match="--wells 111: can be 1/11 or 11/1: write it with the slash"):
@@ -233,9 +233,7 @@ def test_a_plate_can_be_a_collection(plate: Path) -> None:
 
 
 def test_images_of_two_plates_and_of_none_are_a_collection(tmp_path: Path) -> None:
-    plates = [
-        {"name": name, "rows": ["A"], "columns": ["1"], "runs": [], "missing": []} for name in ("p", "q")
-    ]
+    plates = [{"name": name, "rows": ["A"], "columns": ["1"], "runs": []} for name in ("p", "q")]
     fields = [{"well": "A/1", "field": "0", "plate": number, "name": "x"} for number in (0, 1)]
     source = write(tmp_path / "in.made", [*fields, {"name": "overview"}], plates=plates)
     out = converted(source)
@@ -255,17 +253,6 @@ def test_a_name_that_is_given_is_the_plates(plate: Path) -> None:
     out = converted(plate, name="screen", wells=("A1",))
     assert attributes(out, "0.5")["plate"]["name"] == "screen"
     assert attributes(out / "A/01/1", "0.5")["multiscales"][0]["name"] == "screen A/01/1"
-
-
-def test_missing_fields_are_told(plate: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    note = "note: 1 field of the plate is missing, and not in the output: C/04/0"
-    for words, told in (
-        (["--wells", "C04"], True),
-        (["--wells", "A01,B02"], False),
-        (["--fields", "1"], False),
-    ):
-        assert main([str(plate), str(plate.with_name("out.ome.zarr")), "--overwrite", *words]) == 0
-        assert (note in capsys.readouterr().err) is told
 
 
 SCHEMA = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
