@@ -18,7 +18,7 @@ warning
     `message`: something to know although the conversion goes on.
 done
     The output has its name: everything `describe.report_json` has; `exit_code` is 3 where some of it is
-    filled, and an `error` follows.
+    filled, and an `error` follows. With ``--layout separate`` there is one for each store.
 error
     It has failed, or the output is not whole: `exit_code` and `message`. Nothing follows.
 """
