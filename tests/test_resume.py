@@ -78,6 +78,8 @@ OTHER: dict[str, Any] = {
     "factors": ((1, 2, 2),),
     "pyramid": "native",
     "images": (1,),
+    "wells": ("B02",),
+    "fields": ("0:2",),
     "crop": ((0, 1), *((None, None),) * 4),
     "spacing": (2.0, 1.0, 1.0),
     "unit": "nm",
