@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from stores import assert_means, assert_valid, attributes, levels
 
 from ngff_convert import Options, convert, ngff_plate
 from ngff_convert.cli import main
+from ngff_convert.convert import open_source
 from ngff_convert.errors import OptionError, VerificationError
 from ngff_convert.ome_schema import NAMESPACE, fault
 from ngff_convert.plates import Acquisition, Plate, PlateField
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["made"]
 pytestmark = pytest.mark.usefixtures("made")
 OME = f"{{{NAMESPACE}}}"
+TOP = Path(__file__).parent.parent
+SAMPLE = TOP / "sample_data/plate_2x2_f2.ome.tif"
 
 
 @pytest.fixture
@@ -478,7 +482,7 @@ def test_series_of_a_file_keep_names_and_order(tmp_path: Path, version: str) -> 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_a_plate_that_bio_formats_wrote(tmp_path: Path, version: str) -> None:
-    source = data_file("ometiff/bf_plate.ome.tif")
+    source = SAMPLE
     out = tmp_path / "out.ome.zarr"
     convert(source, out, Options(ngff_version=version, wells=("B02", "A1")))
     folders = ["A/1/0", "A/1/1", "B/2/0", "B/2/1"]
@@ -494,32 +498,19 @@ def test_a_plate_that_bio_formats_wrote(tmp_path: Path, version: str) -> None:
 # -- the README --------------------------------------------------------------------------------------------
 
 
-def write_series_and_plate(folder: Path) -> None:
-    """Write the two files that the README speaks of."""
-    images, pages = [], []
-    for number in range(8):
-        pixels = ome_tiffs.coded() + np.uint16(number)
-        pages += ome_tiffs.pages_of(pixels)
-        inner = ome_tiffs.channel(number) + ome_tiffs.data(IFD=number, PlaneCount=1)
-        images.append(ome_tiffs.image(pixels, inner, number=number))
-    wells = ""
-    for well in range(4):
-        samples = "".join(
-            f'<WellSample ID="WellSample:{n}" Index="{n}"><ImageRef ID="Image:{n}"/></WellSample>'
-            for n in (2 * well, 2 * well + 1)
-        )
-        wells += f'<Well ID="Well:{well}" Row="{well // 2}" Column="{well % 2}">{samples}</Well>'
-    plate = f'<Plate ID="Plate:0" Name="p" Rows="2" Columns="2">{wells}</Plate>'
-    ome_tiffs.write(folder / "series.ome.tif", pages[:2], ome_tiffs.document(*images[:2]))
-    ome_tiffs.write(folder / "plate.ome.tif", pages, ome_tiffs.document(*images, before=plate))
-
-
 def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    text = (TOP / "README.md").read_text(encoding="utf-8")
     section = text.partition("\n### Collections and plates\n")[2].partition("\n### ")[0]
     block = section.partition("```\n")[2].partition("```")[0]
     monkeypatch.chdir(tmp_path)
-    write_series_and_plate(tmp_path)
+    shutil.copy(SAMPLE, "plate.ome.tif")
+    blocks = [ome_tiffs.coded() + np.uint16(number) for number in (0, 1)]
+    images = [
+        ome_tiffs.image(pixels, ome_tiffs.data(IFD=number, PlaneCount=1), number=number)
+        for number, pixels in enumerate(blocks)
+    ]
+    pages = [page for pixels in blocks for page in ome_tiffs.pages_of(pixels)]
+    ome_tiffs.write(tmp_path / "series.ome.tif", pages, ome_tiffs.document(*images))
     for line in block.splitlines():
         command, *words = shlex.split(line, comments=True)
         assert command == "ngff-convert"
@@ -531,4 +522,7 @@ def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ]
     assert all(validate(tmp_path / name).findings == () for name in made)
     assert attributes(tmp_path / "some.ome.zarr/OME", "0.5")["series"] == ["A/1/0", "B/2/0"]
-    np.testing.assert_array_equal(levels(tmp_path / "field.ome.zarr", "0.5")[0], ome_tiffs.coded()[0] + 7)
+    np.testing.assert_array_equal(levels(tmp_path / "one.ome.zarr", "0.5")[0], blocks[1][0])
+    with open_source(SAMPLE) as source:
+        expected = source.images[7].pixels[...][0]
+    np.testing.assert_array_equal(levels(tmp_path / "field.ome.zarr", "0.5")[0], expected)
