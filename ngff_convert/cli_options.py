@@ -23,7 +23,7 @@ from ngff_convert.options import (
     Options,
 )
 from ngff_convert.words import BYTES, NAMES, NUMBERS, PAIR, SIZES, SPAN, STEP, TRIPLE
-from ngff_convert.write_plan import CODEC_LEVELS, DTYPES, SHUFFLES, Codec
+from ngff_convert.write_plan import CODEC_LEVELS, COMPRESSORS, DTYPES, SHUFFLES, Codec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -76,8 +76,8 @@ STORE = cloup.option_group(
     ),
     _option(
         "--compressor",
-        "How chunks are compressed; zlib is for 0.4 only.",
-        CODEC_LEVELS,
+        "How chunks are compressed; zlib is for 0.4 only. source copies the input's chunks as they are.",
+        COMPRESSORS,
         default=DEFAULTS.codec.name,
     ),
     _option("--compression-level N", "Effort.", int, default=_EFFORTS),

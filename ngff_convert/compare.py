@@ -7,7 +7,8 @@ begins at a stored level that the earlier one has compared; where that differed,
 or where there is no room for all of that, nothing is compared. Levels that cannot be compared are decoded.
 
 Voxels are equal where their bits are; but where a value was computed (a mean, another type), any NaN is equal
-to any other. Of stores that this program wrote, the part of the last chunks beyond the edge has to be 0.
+to any other. Of stores that this program wrote, the part of last chunks beyond the edge has to be 0, unless
+they were copied.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Subject:
         Boxes in work at once.
     source_shape
         Size of the source's image, all of it, (t, c, z, y, x), voxels; None where that is not known.
+    copied
+        Levels whose chunks are the source's own: what they hold beyond the edge is its business.
     """
 
     image: int
@@ -92,6 +95,7 @@ class Subject:
     fills: bool
     workers: int
     source_shape: Shape | None = None
+    copied: frozenset[int] = frozenset()
 
     @property
     def compared(self) -> frozenset[int]:
@@ -173,6 +177,7 @@ def _written(root: Storage, number: int, item: Decided, workers: int | None, *, 
         fills=fills,
         workers=at_once,
         source_shape=item.image.pixels.shape if item.crop is None else None,
+        copied=frozenset(k for k, level in enumerate(plan.levels) if level.copied),
     )
 
 
@@ -344,7 +349,8 @@ class _Task:
     def _compare(self, number: int, box: Box, expected: NDArray[Any]) -> Part:
         """Compare a box of a stored level, whole chunks, with what it should be."""
         subject, level = self.subject, self.subject.levels[number]
-        whole = level.whole_chunks(box) if subject.ours else box
+        ours = subject.ours and number not in subject.copied
+        whole = level.whole_chunks(box) if ours else box
         found, reasons = level.read_what_can_be(whole)
         part = Part(number)
         casts = subject.pixels[0].dtype != level.dtype
@@ -352,7 +358,7 @@ class _Task:
         for cell in level.cells(box):
             own = level.box_of(cell)
             right = expected[within(own, box)]
-            stored = found[within(level.whole_chunks(own) if subject.ours else own, whole)]
+            stored = found[within(level.whole_chunks(own) if ours else own, whole)]
             part.numbers.append(int(np.ravel_multi_index(cell, level.grid)))
             part.voxels += right.size
             difference = None

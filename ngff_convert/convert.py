@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert import events, layout, machine, overrides, plan, resume
+from ngff_convert import copied, events, layout, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
@@ -105,7 +105,7 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
         own = options
         if some_native and not item.original.native_levels:  # such as the label of a slide
             own = replace(options, pyramid="build", levels=1)
-        write_plan = plan.build(item.image, own, available)
+        write_plan = plan.build(item.image, own, available, copied.copies(item.image, own))
         crop = overrides.crop_of(item.image)
         decided.append(Decided(item.image, write_plan, item.folder, item.number, crop))
     return tuple(decided)

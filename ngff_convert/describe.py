@@ -137,6 +137,7 @@ def plan_lines(plan: WritePlan) -> Iterator[str]:
     codec = plan.codec.name
     codec += f" level {plan.codec.level}" if plan.codec.level is not None else ""
     codec += f", {plan.codec.shuffle} shuffle" if plan.codec.shuffle else ""
+    codec = "chunks copied" if all(level.copied for level in plan.levels) else codec
     yield f"OME-Zarr {plan.ngff_version}, {plan.dtype}, axes {plan.axes}, {codec}, levels by {plan.method}"
     for number, level in enumerate(plan.levels):
         yield f"level {number}  {level_words(level)}"
@@ -227,6 +228,7 @@ def level_words(level: Level) -> str:
     """Return a level's size, storage and scale in one line."""
     storage = f"chunks {_times(level.chunks[2:])}"
     storage += f" in shards {_times(level.shards[2:])}" if level.shards else ""
+    storage += ", copied" if level.copied else ""
     scale = " ".join(f"{value:.6g}" for value in level.scale[2:])
     return f"{_times(level.shape)}, {storage}, scale {scale}"
 

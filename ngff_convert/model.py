@@ -94,8 +94,11 @@ class PixelArray(Protocol):
     def read_by_library(self, box: Box) -> NDArray[Any]:
         """Read the same voxels another way, for verification."""
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
-        """Say where the stored chunks lie, t by t and c by c; `UnsupportedInput` where that is no use."""
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
+        """Say where the stored chunks lie, t by t and c by c; `UnsupportedInput` where that is no use.
+
+        Of a box, at least those that it touches.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,6 +119,9 @@ def _metadata(
         origin["images"] = list(chosen)
     if crop is not None:
         origin["crop"] = [list(span) for span in zip(crop.start, crop.stop, strict=True)]
+    copied = [number for number, level in enumerate(plan.levels) if level.copied]
+    if copied:
+        origin["copied"] = copied
     metadata: dict[str, Any] = {
         "description": DESCRIPTIONS[plan.method],
         "method": PROGRAM,

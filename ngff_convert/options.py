@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ngff_convert import option_values as values
 from ngff_convert.errors import OptionError
 from ngff_convert.readers.contract import Reading
-from ngff_convert.write_plan import Codec
+from ngff_convert.write_plan import SOURCE, Codec
 
 if TYPE_CHECKING:
     from ngff_convert.model import Triple
@@ -55,7 +55,8 @@ class Options:
         File of chunks in voxels, as `chunks`; ``"auto"`` shards levels of more than 10,000 chunks;
         ``"none"`` makes each chunk a file.
     codec
-        How chunks are compressed.
+        How chunks are compressed; ``Codec("source")`` copies those of the source's levels as they are, and
+        compresses levels that are made as is the default.
     method
         How voxels of lower levels are made, one of `METHODS`; None is mean, for label images mode.
     levels
@@ -271,6 +272,14 @@ class Options:
             raise OptionError("--pyramid native copies levels: leave --method, --factors and --min-size out")
         if self.factors and self.min_size:
             raise OptionError("--factors states the levels: leave --min-size out, or use --levels with it")
+
+        if self.codec.name == SOURCE and not isinstance(self.shards, str):
+            raise OptionError("--compressor source copies each chunk as a file: leave --shards out")
+        if self.codec.name == SOURCE and self.on_error == "fill":
+            raise OptionError(
+                "--compressor source copies chunks unread, so what is damaged in them is neither found nor "
+                "filled: leave it out, or --on-error fill"
+            )
 
     def _check_cluster(self) -> None:
         if self.scheduler is not None and self.cluster is not None:

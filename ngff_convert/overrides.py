@@ -143,7 +143,7 @@ class Cropped(LazyPixels):
         """Read a box of the box the other way."""
         return self.base.read_by_library(self._inner(box))
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
         """Say where those chunks lie that are in the box, which has to begin on their edges.
 
         Raises
@@ -151,7 +151,7 @@ class Cropped(LazyPixels):
         OptionError
             It does not.
         """
-        for stored in self.base.stored_chunks():
+        for stored in self.base.stored_chunks(within and self._inner(within)):
             t, c = (at - first for at, first in zip((stored.t, stored.c), self.box.start[:2], strict=True))
             if stored.n_tc != (1, 1):
                 yield self._within(stored, 0, 0)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from ngff_convert import display, engine, events
+from ngff_convert.copying import Copying
 from ngff_convert.region import PassTask
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from ngff_convert.engine import Engine, Work
     from ngff_convert.events import Observer, RegionDone
     from ngff_convert.journal import Noted
+    from ngff_convert.model import PixelArray
     from ngff_convert.sink import Sink
-    from ngff_convert.write_plan import Decided
+    from ngff_convert.write_plan import Decided, Pass
 
 
 @dataclass(slots=True)
@@ -94,9 +96,19 @@ def tasks(number: int, item: Decided, sink: Sink, *, fills: bool, again: bool) -
             method=item.plan.method,
             again=again,
             fills=fills,
+            copying=_copying(item, step, levels, sink),
         )
         for at, step in enumerate(item.plan.passes)
     ]
+
+
+def _copying(item: Decided, step: Pass, levels: Sequence[PixelArray], sink: Sink) -> Copying | None:
+    """Return what copies the first level of a pass; None where its chunks are made."""
+    number = step.write_levels[0]
+    level = item.plan.levels[number]
+    if level.copied is None:
+        return None
+    return Copying(levels[number], sink, number, level.copied, level.chunks)
 
 
 def journalled(journal: Noted) -> Journalling:

@@ -24,13 +24,14 @@ from ngff_convert import chunking, pyramid
 from ngff_convert.errors import MemoryBudgetError, OptionError
 from ngff_convert.model import AXES, Calibration, Shape
 from ngff_convert.units import along
-from ngff_convert.write_plan import Factor, Level, Pass, WritePlan, itemsize
+from ngff_convert.write_plan import SOURCE, Codec, Factor, Level, Pass, WritePlan, itemsize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ngff_convert.model import Image, PixelArray
     from ngff_convert.options import Options
+    from ngff_convert.write_plan import Copied
 
 REGION_BYTES = 32 * 2**20
 """What a region is at the most, in the level that is read; only large chunks or shards make it larger."""
@@ -68,7 +69,12 @@ class Resources:
     memory: int
 
 
-def build(image: Image, options: Options, resources: Resources) -> WritePlan:
+def build(
+    image: Image,
+    options: Options,
+    resources: Resources,
+    copies: Sequence[tuple[Shape, Copied]] = (),
+) -> WritePlan:
     """Decide how an image is written.
 
     Parameters
@@ -79,6 +85,8 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         What the user chose.
     resources
         Used where the options leave workers or memory open.
+    copies
+        The chunks of the first levels, (t, c, z, y, x), and how they are stored, where they are copied.
 
     Raises
     ------
@@ -93,8 +101,10 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         raise OptionError(f"--pyramid native: {reason}; use --pyramid build")
     dtype = options.dtype or image.pixels.dtype.name
     method = options.method or ("mode" if image.is_label else "mean")
-    chunks = chunking.chunk_shape(image, options, itemsize(dtype), REGION_BYTES)
+    chunks = copies[0][0] if copies else chunking.chunk_shape(image, options, itemsize(dtype), REGION_BYTES)
     levels = _levels(image, options, method, chunks)
+    first = [replace(level, chunks=c, copied=how) for level, (c, how) in zip(levels, copies, strict=False)]
+    levels = (*first, *levels[len(first) :])
     native = options.pyramid == "native"
     read = (image.pixels, *(level.pixels for level in image.native_levels if native))
     request = _Request(
@@ -114,7 +124,7 @@ def build(image: Image, options: Options, resources: Resources) -> WritePlan:
         levels=_with_shards(request, passes, options),
         passes=passes,
         dtype=dtype,
-        codec=options.codec,
+        codec=Codec() if options.codec.name == SOURCE else options.codec,
         ngff_version=options.ngff_version,
         axes=AXES if options.output_axes == AXES or image.pixels.shape[0] > 1 else AXES[1:],
         method="native" if native else method,
@@ -226,9 +236,10 @@ def _commas(sizes: Iterable[int]) -> str:
 
 
 def _native_passes(request: _Request) -> tuple[Pass, ...]:
-    steps = [_step(request, True, k, (k,)) for k in range(len(request.levels))]
+    own = [replace(request, chunks=level.chunks) if level.copied else request for level in request.levels]
+    steps = [_step(request, True, k, (k,)) for k, request in enumerate(own)]
     _check_memory(request, max(steps, key=lambda step: step.job_bytes))
-    return tuple(_grown(request, step) for step in steps)
+    return tuple(_grown(request, step) for request, step in zip(own, steps, strict=True))
 
 
 def _built_passes(request: _Request) -> tuple[Pass, ...]:
@@ -372,6 +383,9 @@ def _measured(request: _Request, step: Pass) -> Pass:
     else:
         decode = READ_BYTES + 3 * prod(request.levels[step.read_level].chunks) * itemsize
         cast = 0
+    if step.native and len(step.write_levels) == 1 and request.levels[step.write_levels[0]].copied:
+        held = decode = 0  # nothing is decoded; on their way to a bucket all chunks are in memory
+        encoded += 2 * prod(chunks[0]) * itemsize
     total = held + encoded + decode + cast + SHRINK_BYTES
     return replace(step, job_bytes=total, decoded_twice=twice)
 
@@ -417,7 +431,7 @@ def _with_shards(request: _Request, passes: tuple[Pass, ...], options: Options) 
         for k, factor in zip(step.write_levels, step.factors, strict=True):
             level = request.levels[k]
             many = options.shards == "auto" and _n_chunks(level) > UNSHARDED_CHUNKS
-            if options.ngff_version == "0.4" or not (many or request.shards):
+            if options.ngff_version == "0.4" or level.copied or not (many or request.shards):
                 continue
             covered = _clip(_divided(step.region, factor), level.shape)
             wanted = request.shards or covered

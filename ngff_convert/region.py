@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ngff_convert.copying import Copying
     from ngff_convert.model import Box, PixelArray
     from ngff_convert.sink import Sink
     from ngff_convert.write_plan import Pass
@@ -54,6 +55,8 @@ class PassTask:
         Whether an earlier run may have left something of a region.
     fills
         Whether source chunks that cannot be read are filled with 0, instead of ending the conversion.
+    copying
+        Copies the chunks of the first level that is written; None where they are made.
     """
 
     image: int
@@ -65,6 +68,7 @@ class PassTask:
     method: str
     again: bool
     fills: bool
+    copying: Copying | None = None
 
     def __call__(self, index: int) -> RegionDone:
         """Write region number `index` at every level of the pass.
@@ -80,8 +84,13 @@ class PassTask:
         """
         step = self.step
         box = step.box(index)
+        levels = (step.write_levels[0], step.write_levels[-1])
+        read_bytes = self.read_bytes([index])
+        if self.copying is not None:
+            self.copying(box)
+            if levels[0] == levels[-1]:
+                return RegionDone(self.image, self.number, index, levels, read_bytes, read_bytes)
         block, filled = self._read(box)
-        read_bytes = block.nbytes
         done: tuple[int, ...] = (1,) * len(box.start)
         written_bytes = crc32 = 0
         with ExitStack() as writes:  # at its end all are waited for, also where one failed
@@ -90,12 +99,13 @@ class PassTask:
                 if max(ratio) > 1:
                     block = shrink(block, ratio, self.method)
                 done = factor
+                written_bytes += block.nbytes
+                if self.copying is not None and level == levels[0]:
+                    continue
                 # Encoding and writing go on in other threads while the next level is made here.
                 place = step.box_at(box, factor)
                 writes.callback(self.sink.write(level, place, block, afresh=self.again).finish)
-                written_bytes += block.nbytes
                 crc32 = checksum(block, crc32)
-        levels = (step.write_levels[0], step.write_levels[-1])
         return RegionDone(self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled)
 
     def read_bytes(self, regions: Iterable[int]) -> int:
@@ -104,11 +114,19 @@ class PassTask:
         return sum(prod(self.step.box(index).shape) for index in regions) * np.dtype(dtype).itemsize
 
     def intact(self, finished: RegionDone) -> bool:
-        """Return whether what a region wrote is stored: its pixels have the checksum they had."""
+        """Return whether what a region wrote is stored: its pixels have the checksum they had.
+
+        Chunks that are copied are held against the source's.
+        """
         box = self.step.box(finished.region)
         crc32 = 0
+        made = list(zip(self.step.write_levels, self.step.factors, strict=True))
         try:
-            for level, factor in zip(self.step.write_levels, self.step.factors, strict=True):
+            if self.copying is not None:
+                if not self.copying.intact(box):
+                    return False
+                del made[0]
+            for level, factor in made:
                 crc32 = checksum(self.sink.read(level, self.step.box_at(box, factor)), crc32)
         except WriteError:  # a chunk that cannot be decoded
             return False

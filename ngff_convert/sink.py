@@ -17,7 +17,9 @@ import tensorstore as ts
 
 from ngff_convert.errors import VerificationError, WriteError, first_line
 from ngff_convert.model import AXES
+from ngff_convert.shuffled import Shuffled, as_bytes, is_shuffled
 from ngff_convert.storage import at
+from ngff_convert.write_plan import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Box
+    from ngff_convert.model import Box, Shape
     from ngff_convert.storage import Writable
-    from ngff_convert.write_plan import Codec, Level, WritePlan
+    from ngff_convert.write_plan import Copied, Level, WritePlan
 
 _BLOSC_SHUFFLE = {"none": (0, "noshuffle"), "byte": (1, "shuffle"), "bit": (2, "bitshuffle")}
 
@@ -108,6 +110,9 @@ class Sink:
         for number, level in enumerate(plan.levels):
             metadata = _zarr_metadata(level, plan)
             try:
+                if level.copied:  # tensorstore knows no filters
+                    self.storage.write(f"{self.path(number)}/{name}", json.dumps(metadata).encode())
+                    continue
                 _remove_unfinished(self.storage, f"{self.path(number)}/{name}")
                 _described(self, number, metadata=metadata, create=True).result()
             except (ValueError, OSError) as error:
@@ -148,6 +153,25 @@ class Sink:
         except (ValueError, OSError) as error:
             raise _write_error(where, error) from error
         return PendingWrite(future, where)
+
+    def key(self, level: int, cell: Shape) -> str:
+        """Return where a chunk is in the store, by its place in the grid (t, c, z, y, x)."""
+        numbers = "/".join(map(str, self._stored(cell)))
+        return f"{self.path(level)}/{'' if self.ngff_version == '0.4' else 'c/'}{numbers}"
+
+    def put(self, level: int, cell: Shape, content: bytes) -> PendingWrite:
+        """Start to write a chunk as it is to be stored."""
+        key = self.key(level, cell)
+        return PendingWrite(_keys(self).write(key, content), at(self.storage, key))
+
+    def get(self, level: int, cell: Shape) -> bytes | None:
+        """Return a chunk as it is stored; None if there is none."""
+        key = self.key(level, cell)
+        try:
+            found = _keys(self).read(key).result()
+        except (ValueError, OSError) as error:
+            raise _write_error(f"{at(self.storage, key)} (reading back)", error) from error
+        return bytes(found.value) if found.state == "value" else None
 
     def read(self, level: int, box: Box) -> NDArray[Any]:
         """Read a box of a level that was written before, as (t, c, z, y, x)."""
@@ -193,6 +217,7 @@ class Sink:
 def forget_arrays() -> None:
     """Forget every open array: a folder of the same name may hold other arrays next."""
     _array.cache_clear()
+    _keys.cache_clear()
     _padded.cache_clear()
 
 
@@ -240,7 +265,19 @@ def _for_chunks(sink: Sink, level: int, metadata: Any) -> Any:  # noqa: ANN401 -
 
 @lru_cache(maxsize=OPEN_ARRAYS)
 def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
-    return _for_chunks(sink, level, _described(sink, level).result().spec().to_json()["metadata"])
+    try:
+        return _for_chunks(sink, level, _described(sink, level).result().spec().to_json()["metadata"])
+    except (ValueError, OSError):
+        path = f"{sink.path(level)}/.zarray"
+        document = json.loads(sink.storage.read(path, MAX_METADATA_BYTES)) if sink.storage.has(path) else {}
+        if not is_shuffled(document):
+            raise
+        return Shuffled(_for_chunks(sink, level, as_bytes(document)), document)
+
+
+@lru_cache(maxsize=8)
+def _keys(sink: Sink) -> Any:  # noqa: ANN401 - tensorstore has no types
+    return ts.KvStore.open(sink.storage.kvstore(""), context=_context(sink.workers, sink.flush)).result()
 
 
 @lru_cache(maxsize=OPEN_ARRAYS)
@@ -283,29 +320,35 @@ def _zarr_metadata(level: Level, plan: WritePlan) -> dict[str, Any]:
     def stored(sizes: Sequence[int]) -> list[int]:
         return [size for size, axis in zip(sizes, AXES, strict=True) if axis in plan.axes]
 
-    dtype = np.dtype(plan.dtype).newbyteorder("<")
+    copied = level.copied
+    dtype = np.dtype(copied.dtype if copied else np.dtype(plan.dtype).newbyteorder("<"))
+    fill = copied.fill if copied else _fill_value(dtype)
     if plan.ngff_version == "0.4":
+        shuffle = {"id": "shuffle", "elementsize": dtype.itemsize}
         return {
+            "zarr_format": 2,
             "shape": stored(level.shape),
             "chunks": stored(level.chunks),
             "dtype": dtype.str,
-            "compressor": _v2_compressor(plan.codec),
-            "fill_value": _fill_value(dtype),
-            "filters": None,
+            "compressor": _v2_compressor(_source_codec(copied, "zlib") if copied else plan.codec),
+            "fill_value": fill,
+            "filters": [shuffle] if copied and "shuffle" in copied.codecs else None,
             "order": "C",
             "dimension_separator": "/",
         }
-    codecs = _v3_codecs(plan.codec, dtype.itemsize)
+    codecs = _v3_codecs(_source_codec(copied, "gzip") if copied else plan.codec, dtype)
     if level.shards:
         index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
         inner = {"chunk_shape": stored(level.chunks), "codecs": codecs, "index_codecs": index}
         codecs = [{"name": "sharding_indexed", "configuration": {**inner, "index_location": "end"}}]
     return {
+        "zarr_format": 3,
+        "node_type": "array",
         "shape": stored(level.shape),
         "data_type": plan.dtype,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": stored(level.write_object)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": _fill_value(dtype),
+        "fill_value": fill,
         "codecs": codecs,
         "dimension_names": list(plan.axes),
     }
@@ -325,10 +368,15 @@ def _v2_compressor(codec: Codec) -> dict[str, Any] | None:
     return {"id": kind, "level": codec.level}
 
 
-def _v3_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
+def _source_codec(copied: Copied, deflate: str) -> Codec:
+    """Return the codec of chunks that are copied; its level is not told, and who reads them needs none."""
+    return Codec(deflate, 1) if "zlib" in copied.codecs else Codec("none")
+
+
+def _v3_codecs(codec: Codec, dtype: np.dtype[Any]) -> list[dict[str, Any]]:
     bytes_codec: dict[str, Any] = {"name": "bytes"}
-    if itemsize > 1:
-        bytes_codec["configuration"] = {"endian": "little"}
+    if dtype.itemsize > 1:
+        bytes_codec["configuration"] = {"endian": "big" if dtype.str[0] == ">" else "little"}
     if codec.name == "none":
         return [bytes_codec]
     kind, _, inner = codec.name.partition("-")
@@ -336,7 +384,7 @@ def _v3_codecs(codec: Codec, itemsize: int) -> list[dict[str, Any]]:
     if kind == "blosc":
         _number, shuffle = _BLOSC_SHUFFLE[codec.shuffle or "none"]
         configuration = {"cname": inner, "clevel": codec.level, "shuffle": shuffle, "blocksize": 0}
-        configuration["typesize"] = itemsize
+        configuration["typesize"] = dtype.itemsize
     elif kind == "zstd":
         configuration["checksum"] = False
     return [bytes_codec, {"name": kind, "configuration": configuration}]

@@ -18,6 +18,7 @@ import tensorstore as ts
 
 from ngff_convert.errors import UnsupportedInput, VerificationError, first_line
 from ngff_convert.model import AXES, Box
+from ngff_convert.shuffled import Shuffled, as_bytes, is_shuffled
 from ngff_convert.storage import Folder, at, check_reached, joined
 from ngff_convert.validation import nodes
 from ngff_convert.validation.findings import Findings, shown
@@ -75,17 +76,17 @@ class StoredLevel:
         }
         context = _context(workers)
         try:
-            self._array: Any = ts.open(self._spec, open=True, read=True, context=context).result()
+            self._array: Any = _opened(self._spec, document, context)
             if self._array.rank != len(axes):
                 raise ValueError(f"has {self._array.rank} axes, not {axes}")
             self.shape = self._five(self._array.shape)
             self.chunks = self._five(self._array.chunk_layout.read_chunk.shape)
             self._objects = self._five(self._array.chunk_layout.write_chunk.shape)
-            self.dtype = np.dtype(self._array.dtype.numpy_dtype).newbyteorder("=")
+            self.dtype: np.dtype[Any] = np.dtype(self._array.dtype.numpy_dtype).newbyteorder("=")
             # The same array, but as if its last chunks were not cut off at the edge.
             whole = [-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True)]
-            padded = {**self._spec, "metadata": {**document, "shape": self._stored(whole)}}
-            self._padded = ts.open(padded, open=True, assume_metadata=True, context=context).result()
+            whole_document = {**document, "shape": self._stored(whole)}
+            self._padded = _opened(self._spec, whole_document, context, given=True)
             self._separator, self._prefix = _keys(document)
         except (ValueError, OSError) as error:
             check_reached(root, path, error)
@@ -215,6 +216,17 @@ def _keys(document: dict[str, Any]) -> tuple[str, list[str]]:
     return configuration.get("separator", "/" if is_default else "."), ["c"] if is_default else []
 
 
+def _opened(spec: dict[str, Any], document: dict[str, Any], context: Any, *, given: bool = False) -> Any:  # noqa: ANN401
+    """Open an array by its metadata, or as if they were those that are given."""
+    shuffled = is_shuffled(document)
+    if not shuffled and not given:
+        return ts.open(spec, open=True, read=True, context=context).result()
+    metadata = as_bytes(document) if shuffled else document
+    known = {**spec, "metadata": metadata}
+    handle = ts.open(known, open=True, assume_metadata=True, context=context).result()
+    return Shuffled(handle, document) if shuffled else handle
+
+
 def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
     return ts.Context(
         {
@@ -263,6 +275,12 @@ class StoredImage:
         """All images of the source that the store was made of; none where that is not noted."""
         numbers = (self.kwargs or {}).get("images")
         return tuple(filter(_is_whole, numbers)) if isinstance(numbers, list) else ()
+
+    @property
+    def copied(self) -> frozenset[int]:
+        """Levels whose chunks are the source's, also beyond the level's edge."""
+        numbers = (self.kwargs or {}).get("copied")
+        return frozenset(filter(_is_whole, numbers)) if isinstance(numbers, list) else frozenset()
 
     @property
     def crop(self) -> Box | None:

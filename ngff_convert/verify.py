@@ -193,6 +193,7 @@ def _subject(root: Storage, stored: StoredImage, source: Source, number: int, op
         fills=options.on_error == "fill",
         workers=max(1, min(workers, spare // largest)),
         source_shape=source.images[in_source].pixels.shape,
+        copied=stored.copied,
     )
 
 

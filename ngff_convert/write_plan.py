@@ -30,7 +30,7 @@ class Codec:
     Attributes
     ----------
     name
-        One of `CODEC_LEVELS`.
+        One of `CODEC_LEVELS`; or `SOURCE`: chunks of the source are copied as they are stored there.
     level
         Effort; None for ``none``.
     shuffle
@@ -42,9 +42,9 @@ class Codec:
     shuffle: str | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in CODEC_LEVELS:
-            raise ValueError(f"{self.name!r} is not one of {', '.join(CODEC_LEVELS)}")
-        default, lowest, highest = CODEC_LEVELS[self.name]
+        if self.name not in COMPRESSORS:
+            raise ValueError(f"{self.name!r} is not one of {', '.join(COMPRESSORS)}")
+        default, lowest, highest = CODEC_LEVELS.get(self.name, (None, 0, 0))
         if self.level is None:
             object.__setattr__(self, "level", default)
         elif default is None or not lowest <= self.level <= highest:
@@ -79,6 +79,28 @@ CODEC_LEVELS: dict[str, tuple[int | None, int, int]] = {
 }
 """Compressors: (default level, lowest, highest)."""
 
+SOURCE = "source"
+COMPRESSORS = (*CODEC_LEVELS, SOURCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How chunks are stored that are copied from the source, byte by byte, and not decoded.
+
+    Attributes
+    ----------
+    dtype
+        As numpy spells it, with byte order: ``">u2"``.
+    codecs
+        What chunks went through, in this order: of ``"shuffle"``, by the bytes of a voxel, and ``"zlib"``.
+    fill
+        Value of the voxels of chunks that were never written, as Zarr has it in JSON.
+    """
+
+    dtype: str
+    codecs: tuple[str, ...]
+    fill: float | str
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -99,6 +121,8 @@ class Level:
         Voxel size (t, c, z, y, x): seconds, 1, and the image's length unit; 1 times the factor where unknown.
     translation
         Centre of the first voxel (t, c, z, y, x), same units.
+    copied
+        How the source stores its chunks, where they are copied; None where they are made.
     """
 
     shape: Shape
@@ -107,6 +131,7 @@ class Level:
     shards: Shape | None
     scale: tuple[float, ...]
     translation: tuple[float, ...]
+    copied: Copied | None = None
 
     def __post_init__(self) -> None:
         if self.shards and any(s % c for s, c in zip(self.shards, self.chunks, strict=True)):
@@ -202,7 +227,7 @@ class WritePlan:
     dtype
         Of every level, as numpy spells it without byte order: ``"uint16"``.
     codec
-        How chunks are compressed.
+        How chunks are compressed that are not copied.
     ngff_version
         ``"0.4"``, ``"0.5"`` or ``"0.6"``.
     axes
@@ -234,7 +259,7 @@ class WritePlan:
         """Return the plan as JSON-ready data; `from_json` makes it again."""
         return {
             **_fields(self),
-            "levels": [_fields(level) for level in self.levels],
+            "levels": [_of_level(level) for level in self.levels],
             "passes": [_fields(step) for step in self.passes],
             "codec": _fields(self.codec),
         }
@@ -246,7 +271,7 @@ class WritePlan:
         return cls(
             **{
                 **frozen,
-                "levels": tuple(Level(**level) for level in frozen["levels"]),
+                "levels": tuple(map(_level, frozen["levels"])),
                 "passes": tuple(Pass(**step) for step in frozen["passes"]),
                 "codec": Codec(**frozen["codec"]),
             }
@@ -267,6 +292,15 @@ class WritePlan:
 def _fields(record: WritePlan | Level | Pass | Codec) -> dict[str, Any]:
     """Return the fields of a record; `asdict` copies what is in them too, which takes ten times as long."""
     return {field: getattr(record, field) for field in record.__slots__}
+
+
+def _of_level(level: Level) -> dict[str, Any]:
+    return {**_fields(level), "copied": level.copied and asdict(level.copied)}
+
+
+def _level(data: dict[str, Any]) -> Level:
+    copied = data.get("copied")
+    return Level(**{**data, "copied": copied and Copied(**copied)})
 
 
 def _tuples(data: Any) -> Any:  # noqa: ANN401 - JSON of any kind

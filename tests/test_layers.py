@@ -38,13 +38,13 @@ LAYERS = [
     {"targets"},
     {"archive_target", "bucket_target"},
     {"archive", "commit", "passes", "cluster", "compare", "layout"},
-    {"display", "describe", "machine", "store", "overrides", "readers.registry"},
-    {"engine", "ngff", "omexml", "region", "resume", "bucket_journal", "reference_files", "references"},
-    {"ngff_plate", "omexml_plate", "wells"},
+    {"copied", "display", "describe", "machine", "store", "overrides", "readers.registry"},
+    {"copying", "engine", "ngff", "omexml", "region", "resume", "bucket_journal"},
+    {"ngff_plate", "omexml_plate", "wells", "reference_files", "references"},
     {"upgrade_chunks", "upgrade_scan"},
     {"upgrade_metadata"},
     {"sink", "stored", "tally", "downsample", "plan", "fill", "journal", "omexml_source"},
-    {"pyramid", "chunking", "options", "validation"},
+    {"pyramid", "chunking", "options", "shuffled", "validation"},
     {"events", "readers", "option_values"},
     {"verification"},
     {"write_plan"},
@@ -56,7 +56,7 @@ LAYERS = [
 ]
 # Readers have layers of their own within their family of formats, above only these.
 STORAGE = {"storage", "storage_contract", "storage_disk"}
-VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", *STORAGE}
+VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", "shuffled", *STORAGE}
 READERS_IMPORT = {"model", "plates", "units", "errors", "ome_schema", "storage", "readers.contract"}
 
 

@@ -384,8 +384,13 @@ class LazyPixels(ABC):
         """
         return self.read(box)
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
         """Say where the chunks lie, t by t, c by c and file by file, so that others can read them.
+
+        Parameters
+        ----------
+        within
+            Only those that a box touches are asked for; there may be others of its time points and channels.
 
         Raises
         ------

@@ -93,11 +93,12 @@ class ImarisPixels(LazyPixels):
         with self._ahead(box):
             return self._read(box, read_box_by_library)
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
         """Say where the chunks of every dataset lie; of groups that are missing, that there are none."""
-        pairs = list(product(range(self.shape[0]), range(self.shape[1])))
-        some = next(pair for pair in pairs if pair not in self.missing)
-        for t, c in pairs:
+        start, stop = within or ((0, 0), self.shape)
+        every = product(range(self.shape[0]), range(self.shape[1]))
+        some = next(pair for pair in every if pair not in self.missing)
+        for t, c in product(range(start[0], stop[0]), range(start[1], stop[1])):
             if (t, c) not in self.missing:
                 yield stored_chunks(self.files, self._storage(t, c), t, c, self.shape[2:])
             else:

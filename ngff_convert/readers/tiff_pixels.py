@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from ngff_convert.readers.read_ahead import ahead
 from ngff_convert.readers.tiff_files import damage_named, logged, page_words
 from ngff_convert.readers.tiff_library import read_page_by_library
 from ngff_convert.readers.tiff_planes import Page, describe_page, ranges, read_page
-from ngff_convert.readers.tiff_references import Located, check, decoding, stored_chunks
+from ngff_convert.readers.tiff_references import Decoding, Located, check, decoding, stored_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,29 +129,42 @@ class TiffPixels(LazyPixels):
         with self._ahead(box):
             return self._read(box, self._read_page_by_library)
 
-    def stored_chunks(self) -> Iterator[StoredChunks]:
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
         """Say where the strips and tiles of every page lie."""
-        first = tuple(np.argwhere(self.pages.page != MISSING)[0].tolist())
-        number = int(self.pages.page[first])
-        with self.files.using(self.paths[self.pages.file[first]]) as file:
-            like = self._page(file, number, first)
-            how = decoding(file, number, self.pages.sub, like)
-        if self.depth % how.chunks[0] and self.pages.page.shape[2] > 1:
-            raise UnsupportedInput(f"{like.where}: its planes are not whole chunks: convert it instead")
-        checked = False
-        for t in range(self.shape[0]):
-            for c in range(self.shape[1]):
-                at_c, sample = divmod(c, self.samples)
-                for stored in stored_chunks(self._located(t, at_c), how, like, sample, t, c):
-                    if not checked and stored.number.size:
-                        with self.files.using(stored.path) as file:
-                            check(self, how, stored, file)
-                        checked = True
-                    yield stored
+        start, stop = within or ((0, 0, 0), self.shape)
+        like, how = self._decoding
+        pages = range(start[2] // self.depth, -(-stop[2] // self.depth))
+        for t, c in product(range(start[0], stop[0]), range(start[1], stop[1])):
+            at_c, sample = divmod(c, self.samples)
+            yield from stored_chunks(self._located(t, at_c, pages), how, like, sample, t, c, pages.start)
 
-    def _located(self, t: int, c: int) -> Iterator[Located]:
-        path = self.paths[self.pages.file[t, c, 0]]
-        for z in range(self.pages.page.shape[2]):
+    @property
+    def _decoding(self) -> tuple[Page, Decoding]:
+        """The first page that is there, and how others decode it, which was tried."""
+        first = tuple(np.argwhere(self.pages.page != MISSING)[0].tolist())
+        t, c, z = first
+        path, number = self.paths[self.pages.file[first]], int(self.pages.page[first])
+
+        def look() -> tuple[tuple[Page, Decoding], int]:
+            with self.files.using(path) as file:
+                like = self._page(file, number, first)
+                how = decoding(file, number, self.pages.sub, like)
+                if self.depth % how.chunks[0] and self.pages.page.shape[2] > 1:
+                    raise UnsupportedInput(
+                        f"{like.where}: its planes are not whole chunks: convert it instead"
+                    )
+                located = [Located(path, like)]
+                for stored in stored_chunks(located, how, like, 0, t, c * self.samples, z):
+                    check(self, how, stored, file)
+            return (like, how), like.nbytes
+
+        key = ("decoding", path, number, self.pages.sub)
+        found: tuple[Page, Decoding] = self.files.cache.get(key, look)
+        return found
+
+    def _located(self, t: int, c: int, pages: range) -> Iterator[Located]:
+        path = self.paths[self.pages.file[t, c, pages.start]]
+        for z in pages:
             number = int(self.pages.page[t, c, z])
             if number == MISSING:
                 yield Located(path, None)

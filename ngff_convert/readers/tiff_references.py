@@ -8,6 +8,7 @@ the reader makes of it.
 from __future__ import annotations
 
 import json
+import zlib
 from io import StringIO
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ngff_convert.readers.contract import LazyPixels
     from ngff_convert.readers.tiff_files import TiffHandle
     from ngff_convert.readers.tiff_planes import Page
+
+DEFLATE = (8, 32946)
+"""Numbers of the compression."""
 
 WHOLE_PAGE = 2
 """The `CHUNKMODE` of tifffile where a page is a chunk."""
@@ -55,6 +59,9 @@ def decoding(file: TiffHandle, number: int, sub: int | None, page: Page) -> Deco
         Zarr v2 cannot decode them.
     """
     where = f"{file.path}: {page_words(number, sub)}"
+    plain = _plain(file.page(number, sub), page)
+    if plain is not None:
+        return plain
     if page.interleaved > 1:
         raise UnsupportedInput(
             f"{where}: the {page.interleaved} samples of a pixel are stored side by side, but channels of "
@@ -64,8 +71,8 @@ def decoding(file: TiffHandle, number: int, sub: int | None, page: Page) -> Deco
         from tifffile.zarr import ZarrTiffStore
     except ImportError as error:
         raise UnsupportedInput(
-            f"{file.path}: references to TIFF need zarr, which is not installed: "
-            "pip install 'ngff-convert[virtual]'"
+            f"{file.path}: references to TIFF with compression {page.compression} need zarr, which is "
+            "not installed: pip install 'ngff-convert[virtual]'"
         ) from error
     text = StringIO()
     with logged([]), damage_named(where), file.lock:
@@ -84,8 +91,28 @@ def decoding(file: TiffHandle, number: int, sub: int | None, page: Page) -> Deco
     return Decoding(chunks, np.dtype(described["dtype"]), tuple(map(json.dumps, steps)))
 
 
+def _plain(described: Any, page: Page) -> Decoding | None:  # noqa: ANN401 - tifffile's page
+    """Return how chunks are decoded that are deflated whole tiles or strips and no more, or bare rows."""
+    if page.interleaved > 1:
+        return None
+    dtype = np.dtype(described.parent.byteorder + np.dtype(described.dtype).char)
+    if page.rows is not None:
+        _, depth, length, width = page.shape
+        return Decoding((depth, length, width), dtype, ())
+    is_plain = (
+        described.compression in DEFLATE
+        and described.predictor == 1
+        and described.fillorder == 1
+        and not described.is_subsampled
+        and dtype.kind in "iuf"
+        and described.bitspersample == 8 * dtype.itemsize
+        and (described.is_tiled or page.shape[2] % page.tile[1] == 0)
+    )
+    return Decoding(page.tile, dtype, ('{"id": "zlib", "level": 1}',)) if is_plain else None
+
+
 def stored_chunks(
-    pages: Iterable[Located], how: Decoding, like: Page, sample: int, t: int, c: int
+    pages: Iterable[Located], how: Decoding, like: Page, sample: int, t: int, c: int, first: int = 0
 ) -> Iterator[StoredChunks]:
     """Say where the chunks of one time point and channel lie, file by file.
 
@@ -99,6 +126,8 @@ def stored_chunks(
         Which sample of a page the channel is.
     t, c
         Time point and channel.
+    first
+        Which plane of pages the first of them is.
 
     Raises
     ------
@@ -107,7 +136,7 @@ def stored_chunks(
     """
     grid = [-(-n // size) for n, size in zip(like.shape[1:], how.chunks, strict=True)]
     a_page = int(np.prod(grid))
-    for path, run in groupby(enumerate(pages), lambda item: item[1].path):
+    for path, run in groupby(enumerate(pages, first), lambda item: item[1].path):
         numbers, offsets, sizes = [], [], []
         told = 0
         fills = set()
@@ -141,10 +170,6 @@ def check(pixels: LazyPixels, how: Decoding, stored: StoredChunks, file: TiffHan
     """
     if not how.codecs or not stored.number.size:
         return
-    from imagecodecs.numcodecs import register_codecs
-    from numcodecs import get_codec
-
-    register_codecs(verbose=False)
     grid = [-(-n // size) for n, size in zip(pixels.shape[2:], how.chunks, strict=True)]
     cell = np.array(np.unravel_index(stored.number[0], grid))
     start = (cell * how.chunks).tolist()
@@ -152,14 +177,22 @@ def check(pixels: LazyPixels, how: Decoding, stored: StoredChunks, file: TiffHan
     here = pixels.read(Box((stored.t, stored.c, *start), (stored.t + 1, stored.c + 1, *stop)))[0, 0]
     data: Any = file.bytes.pread(int(stored.size[0]), int(stored.offset[0]))
     try:
-        for codec in reversed(how.codecs):
-            data = get_codec(json.loads(codec)).decode(data)
+        for codec in map(json.loads, reversed(how.codecs)):
+            data = zlib.decompress(data) if codec["id"] == "zlib" else _decoded(codec, data)
         block = np.frombuffer(np.ascontiguousarray(data), how.dtype).reshape(how.chunks)
         same = np.array_equal(block[tuple(map(slice, here.shape))], here, equal_nan=here.dtype.kind == "f")
     except Exception as error:
         raise UnsupportedInput(f"{stored.path}: Zarr cannot decode it: {error}: convert it") from error
     if not same:
         raise UnsupportedInput(f"{stored.path}: Zarr would decode other pixels: convert it instead")
+
+
+def _decoded(codec: dict[str, Any], data: Any) -> Any:  # noqa: ANN401 - anything with bytes
+    from imagecodecs.numcodecs import register_codecs
+    from numcodecs import get_codec
+
+    register_codecs(verbose=False)
+    return get_codec(codec).decode(data)
 
 
 def _chunks_of(page: Page, like: Page, sample: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

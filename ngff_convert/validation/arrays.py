@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngff_convert.shuffled import is_shuffled
 from ngff_convert.validation.findings import shown
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ class ArrayInfo:
         Codec or data type that is not known here; empty if all are.
     blosc
         Whether Blosc compresses the chunks.
+    shuffled
+        The metadata of an array whose bytes are shuffled, which is read in a way of its own; else None.
     """
 
     path: str
@@ -81,6 +84,7 @@ class ArrayInfo:
     names: Any
     unknown: str
     blosc: bool
+    shuffled: dict[str, Any] | None = None
 
     @property
     def grid(self) -> Sizes:
@@ -138,7 +142,8 @@ def _v2(node: Node) -> ArrayInfo:
         raise ValueError(f"compressor is {shown(compressor)}, not an object or null")
     if compressor is not None and compressor.get("id") not in _V2_COMPRESSORS:
         unknown = f"compressor {shown(compressor.get('id'))}"
-    if document.get("filters"):
+    shuffled = document if is_shuffled(document) else None
+    if document.get("filters") and shuffled is None:
         unknown = "a filter"
     return ArrayInfo(
         node.path,
@@ -153,6 +158,7 @@ def _v2(node: Node) -> ArrayInfo:
         None,
         unknown,
         compressor is not None and compressor.get("id") == "blosc",
+        shuffled,
     )
 
 

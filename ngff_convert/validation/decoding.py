@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorstore as ts
 
 from ngff_convert.errors import first_line
+from ngff_convert.shuffled import Shuffled, as_bytes
 from ngff_convert.storage_contract import Unreachable, check_reached
 from ngff_convert.validation.arrays import LARGEST_CHUNK_BYTES
 from ngff_convert.validation.chunk_files import EMPTY
@@ -67,12 +68,19 @@ def open_array(store: Storage, array: ArrayInfo, workers: int, findings: Finding
         "data_copy_concurrency": {"limit": workers},
         "file_io_concurrency": {"limit": workers},
     }
+    if array.shuffled:
+        spec["metadata"] = as_bytes(array.shuffled)
+    known = bool(array.shuffled)
     try:
-        handle = ts.open(spec, open=True, read=True, context=ts.Context(context)).result()
+        handle: Any = ts.open(
+            spec, open=True, read=True, assume_metadata=known, context=ts.Context(context)
+        ).result()
     except (ValueError, OSError) as error:
         check_reached(store, array.path, error)
         findings.error(array.path, "array-metadata", f"cannot be opened: {first_line(error)}")
         return None
+    if array.shuffled:
+        handle = Shuffled(handle, array.shuffled)
     return Decoder(store, array, handle) if array.decodable else None
 
 

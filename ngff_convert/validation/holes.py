@@ -77,18 +77,20 @@ def _has_pixels(decoder: Decoder, other: Decoder, cell: Sizes) -> bool | None:
     """
     array = decoder.array
     if prod(other.array.shape) >= prod(array.shape):
-        return _any_or_all(other, _box(array, other.array, cell, 0), np.all)
+        return _any_or_all(decoder, other, _box(array, other.array, cell, 0), np.all)
     if _is_box(box := _box(array, other.array, cell, MARGIN)):
-        return _any_or_all(other, box, np.any)
+        return _any_or_all(decoder, other, box, np.any)
     if _is_box(box := _box(array, other.array, cell, SMALL_MARGIN)):
-        return _any_or_all(other, box, np.all)
-    around = _any_or_all(other, _around(array, other.array, cell), np.any)
+        return _any_or_all(decoder, other, box, np.all)
+    around = _any_or_all(decoder, other, _around(array, other.array, cell), np.any)
     return False if around is False else None
 
 
-def _any_or_all(decoder: Decoder, box: tuple[Span, ...], judge: Callable[[Any], Any]) -> bool | None:
-    """Return whether any, or all, voxels of a box are not empty; None where they cannot be read."""
-    block = read_box(decoder, box)
+def _any_or_all(
+    decoder: Decoder, other: Decoder, box: tuple[Span, ...], judge: Callable[[Any], Any]
+) -> bool | None:
+    """Return whether any, or all, voxels of a box differ from a missing chunk; None if not read."""
+    block = read_box(other, box)
     return None if block is None else bool(judge(_not_fill(decoder, block)))
 
 
