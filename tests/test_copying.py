@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -13,11 +14,11 @@ import pytest
 import tensorstore as ts
 import tifffile
 import zarr
-from servers import s3_server
+from servers import http_files, s3_server
 from stores import assert_valid, tree
 
 import ngff_convert
-from ngff_convert import Codec, Options, copying
+from ngff_convert import Codec, Options, array_job, copying, machine
 from ngff_convert.cli import main
 from ngff_convert.convert import open_source
 from ngff_convert.errors import OptionError, ReadError, VerificationError, WriteError
@@ -27,10 +28,10 @@ from ngff_convert.verify import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+README = Path(__file__).parent.parent / "README.md"
 SHAPE = (2, 2, 20, 150, 170)  # no axis of space is whole chunks of 8, 64, 64
 SOURCE = Codec("source")
 
@@ -516,6 +517,53 @@ def test_a_bucket(version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert verify(source, out).passed
 
 
+@pytest.mark.parametrize("pyramid", ["native", "build"])
+def test_in_parts(pyramid: str, tmp_path: Path) -> None:
+    source = str(tmp_path / "in.ims")
+    ims(tmp_path / "in.ims")
+    options = Options(codec=SOURCE, ngff_version="0.4", pyramid=pyramid)
+    job = array_job.plan(source, tmp_path / "out", 3, options, ngff_convert.events.ignore)
+    for part in (3, 1, 2):
+        array_job.run(job, part, machine.resources(), ngff_convert.events.ignore)
+    array_job.finish(job, Options(), ngff_convert.events.ignore)
+    ngff_convert.convert(source, tmp_path / "at once", options)
+    assert tree(tmp_path / "out") == tree(tmp_path / "at once")
+
+
+def test_by_processes_of_a_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    ims(tmp_path / "in.ims")
+    options: dict[str, Any] = {"codec": SOURCE, "ngff_version": "0.5", "pyramid": "native"}
+    ngff_convert.convert(tmp_path / "in.ims", tmp_path / "out", Options(cluster="local", jobs=1, **options))
+    ngff_convert.convert(tmp_path / "in.ims", tmp_path / "at once", Options(**options))
+    assert tree(tmp_path / "out") == tree(tmp_path / "at once")
+
+
+@pytest.mark.parametrize("pyramid", ["native", "build"])
+def test_a_source_on_a_server(pyramid: str, tmp_path: Path) -> None:
+    pytest.importorskip("obstore")
+    (tmp_path / "served").mkdir()
+    source = tmp_path / "served" / "in.ims"
+    ims(source)
+    options = Options(codec=SOURCE, ngff_version="0.4", pyramid=pyramid)
+    with http_files(source.parent) as server:
+        ngff_convert.convert(f"{server.url}/in.ims", tmp_path / "out", options)
+    ngff_convert.convert(source, tmp_path / "from disk", options)
+    assert tree(tmp_path / "out" / "0") == tree(tmp_path / "from disk" / "0")
+    assert verify(source, tmp_path / "out").passed
+
+
+def test_names_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --fsync region, every folder of a chunk is flushed, up to the store's root."""
+    ims(tmp_path / "in.ims")
+    flushed: set[str] = set()
+    monkeypatch.setattr(copying, "flush_folder", lambda folder: flushed.add(str(folder)))
+    options = Options(codec=SOURCE, ngff_version="0.4", levels=1, fsync="region")
+    ngff_convert.convert(tmp_path / "in.ims", tmp_path / "out", options)
+    partial = str(tmp_path / "out.partial")
+    assert {partial, f"{partial}/0", f"{partial}/0/1", f"{partial}/0/1/1", f"{partial}/0/1/1/2/2"} <= flushed
+
+
 def test_a_plan_says_what_is_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ims(tmp_path / "in.ims")
     command = [
@@ -529,3 +577,22 @@ def test_a_plan_says_what_is_copied(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*command, "--dry-run"]) == 0
     text = capsys.readouterr().out
     assert "chunks 8×64×64, copied" in text
+
+
+# -- the README --
+
+
+def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        README.read_text(encoding="utf-8").partition("\n### Chunks as they are\n")[2].partition("\n### ")[0]
+    )
+    commands = [shlex.split(line, comments=True)[1:] for line in text.split("```")[1].strip().splitlines()]
+    assert len(commands) == 3
+    monkeypatch.chdir(tmp_path)
+    ims(tmp_path / "in.ims")
+    for command in commands:
+        assert main(command) == 0
+    assert len(list(zarr.open_group("copied.ome.zarr", mode="r").arrays())) == 2
+    for name in ("copied", "built"):
+        level: Any = zarr.open_array(f"{name}.ome.zarr/0", mode="r")
+        np.testing.assert_array_equal(level[...], coded_pixels(SHAPE))
