@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ngff_convert.model import Image, PixelArray, Shape
     from ngff_convert.options import Options
 
+SPARE_BYTES = 2**20
+"""By which a chunk may be larger than twice its pixels; `validate` allows no more."""
+
 _INSTEAD = re.compile(r"[,:;]? convert it( instead)?$")
 
 
@@ -77,6 +80,8 @@ def _copied(pixels: PixelArray, number: int, options: Options) -> tuple[Shape, C
     n_bytes = prod(chunks) * dtype.itemsize
     if "zlib" not in codecs and noted.sizes - {n_bytes}:
         raise _refused(f"{where}: not all of its chunks are of {n_bytes} bytes")
+    if max(noted.sizes, default=0) > 2 * n_bytes + SPARE_BYTES:
+        raise _refused(f"{where}: a chunk has {max(noted.sizes)} bytes, far more than its pixels take")
     fill = document["fill_value"]
     if "shuffle" in codecs and noted.is_absent and len(set(np.array(fill, dtype).tobytes())) > 1:
         raise _refused(f"{where}: chunks that were never written are {fill}, the others are shuffled")

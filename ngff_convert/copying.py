@@ -134,8 +134,9 @@ class Copying:
                             os.fsync(target)
                     finally:
                         os.close(target)
-                except EOFError as error:
-                    raise ReadError(f"{path}: ends within a chunk ({size} bytes at {offset})") from error
+                except _SourceError as error:
+                    where = f"a chunk ({size} bytes at {offset})"
+                    raise ReadError(f"{path}: {where} cannot be read: {error}; copy it again") from error
                 except OSError as error:
                     raise self._error(key, error) from error
         finally:
@@ -212,7 +213,7 @@ def as_gzip(stream: bytes, n_bytes: int) -> bytes:
     pixels: Any = imagecodecs.deflate_decode(stream, out=out)
     if len(pixels) != n_bytes:
         raise ValueError(f"decodes to {len(pixels)} bytes, not {n_bytes}")
-    end = zlib.adler32(pixels).to_bytes(4, "big")
+    end = int(imagecodecs.deflate_adler32(pixels)).to_bytes(4, "big")
     if not stream.endswith(end):  # something follows the stream
         reader = zlib.decompressobj()
         reader.decompress(stream)
@@ -221,8 +222,12 @@ def as_gzip(stream: bytes, n_bytes: int) -> bytes:
     return b"".join((_GZIP_HEADER, stream[2:-4], crc32, (n_bytes % 2**32).to_bytes(4, "little")))
 
 
+class _SourceError(Exception):
+    """Bytes cannot be had."""
+
+
 def _copy_bytes(source: int, target: int, offset: int, size: int) -> None:
-    """Copy bytes from one open file to the beginning of another; `EOFError` where the source ends before."""
+    """Copy bytes from one open file to the beginning of another; `_SourceError` where it is at fault."""
     done = 0
     with suppress(OSError):  # not between these two: what is the matter is met again
         while done < size and HAS_COPY:
@@ -231,9 +236,12 @@ def _copy_bytes(source: int, target: int, offset: int, size: int) -> None:
                 break
             done += got
     while done < size:
-        data = os.pread(source, min(size - done, PIECE_BYTES), offset + done)
+        try:
+            data = os.pread(source, min(size - done, PIECE_BYTES), offset + done)
+        except OSError as error:
+            raise _SourceError(error.strerror) from error
         if not data:
-            raise EOFError
+            raise _SourceError("the file ends before")
         while data:
             n = os.pwrite(target, data, done)
             done, data = done + n, data[n:]

@@ -302,6 +302,15 @@ def of_two_sizes(path: Path) -> None:
         group.create_dataset("Data", data=pixels, chunks=(8, 32, 32), compression="gzip")
 
 
+def a_tile_of_the_whole_file(path: Path) -> None:
+    write_tiff(path, tile=(32, 48), compression="zlib")
+    with path.open("ab") as file:
+        file.write(bytes(3 * 2**20))
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tag = tif.pages.first.tags["TileByteCounts"]
+        tag.overwrite((3 * 2**20, *tag.value[1:]), dtype="I")
+
+
 def tiff(**settings: Any) -> Callable[[Path], object]:
     return lambda path: write_tiff(path, **settings)
 
@@ -319,6 +328,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], dict[str, Any], str]] = {
     "tiff, jpeg": (tiff(compression="jpeg", tile=(32, 48), dtype="uint8"), {}, "jpeg"),
     "tiff, predictor": (tiff(compression="zlib", predictor=True, tile=(32, 48)), {}, "delta"),
     "tiff, shorter last strip": (tiff(compression="zlib", rowsperstrip=40), {}, "incomplete chunks"),
+    "tiff, a tile that cannot be": (a_tile_of_the_whole_file, {}, "far more than its pixels"),
     "a crop within chunks": (
         ims,
         {"crop": ((0, 1), (0, 1), (4, 20), (0, 150), (0, 170))},
@@ -415,8 +425,28 @@ def test_a_source_that_ends_too_soon(tmp_path: Path, monkeypatch: pytest.MonkeyP
         whole(source, target, (tmp_path / "in.ims").stat().st_size - size // 2, size)
 
     monkeypatch.setattr(copying, "_copy_bytes", short)
-    with pytest.raises(ReadError, match=r"in.ims: ends within a chunk"):
+    with pytest.raises(ReadError, match=r"in.ims: a chunk .* cannot be read: the file ends before"):
         ngff_convert.convert(tmp_path / "in.ims", tmp_path / "out", Options(codec=SOURCE, ngff_version="0.4"))
+
+
+def test_a_disk_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ims(tmp_path / "in.ims")
+
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(copying, "HAS_COPY", False)
+    whole = copying._copy_bytes
+
+    def copy(*words: int) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pread", broken)
+            whole(*words)
+
+    monkeypatch.setattr(copying, "_copy_bytes", copy)
+    options = Options(codec=SOURCE, ngff_version="0.4", workers=1)
+    with pytest.raises(ReadError, match=r"in.ims: a chunk .* cannot be read: Input/output error"):
+        ngff_convert.convert(tmp_path / "in.ims", tmp_path / "out", options)
 
 
 def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
