@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import tensorstore as ts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -109,3 +110,14 @@ class _Part:
         for byte in range(width):  # by columns: several times as fast as one transposed copy
             whole[..., byte] = planes[:, byte]
         return whole.view(self.stored).reshape(n, *shape).astype(self.stored.newbyteorder("="), copy=False)
+
+
+def opened(spec: dict[str, Any], document: dict[str, Any], context: Any, *, given: bool = False) -> Any:  # noqa: ANN401
+    """Open an array by its metadata, or as if they were those that are given."""
+    shuffled = is_shuffled(document)
+    if not shuffled and not given:
+        return ts.open(spec, open=True, read=True, context=context).result()
+    metadata = as_bytes(document) if shuffled else document
+    known = {**spec, "metadata": metadata}
+    handle = ts.open(known, open=True, assume_metadata=True, context=context).result()
+    return Shuffled(handle, document) if shuffled else handle

@@ -18,7 +18,7 @@ import tensorstore as ts
 
 from ngff_convert.errors import UnsupportedInput, VerificationError, first_line
 from ngff_convert.model import AXES, Box
-from ngff_convert.shuffled import Shuffled, as_bytes, is_shuffled
+from ngff_convert.shuffled import opened
 from ngff_convert.storage import Folder, at, check_reached, joined
 from ngff_convert.validation import nodes
 from ngff_convert.validation.findings import Findings, shown
@@ -76,7 +76,7 @@ class StoredLevel:
         }
         context = _context(workers)
         try:
-            self._array: Any = _opened(self._spec, document, context)
+            self._array: Any = opened(self._spec, document, context)
             if self._array.rank != len(axes):
                 raise ValueError(f"has {self._array.rank} axes, not {axes}")
             self.shape = self._five(self._array.shape)
@@ -86,7 +86,7 @@ class StoredLevel:
             # The same array, but as if its last chunks were not cut off at the edge.
             whole = [-(-n // c) * c for n, c in zip(self.shape, self.chunks, strict=True)]
             whole_document = {**document, "shape": self._stored(whole)}
-            self._padded = _opened(self._spec, whole_document, context, given=True)
+            self._padded = opened(self._spec, whole_document, context, given=True)
             self._separator, self._prefix = _keys(document)
         except (ValueError, OSError) as error:
             check_reached(root, path, error)
@@ -214,17 +214,6 @@ def _keys(document: dict[str, Any]) -> tuple[str, list[str]]:
     configuration = _object(_object(encoding).get("configuration"))
     is_default = _object(encoding).get("name") == "default"
     return configuration.get("separator", "/" if is_default else "."), ["c"] if is_default else []
-
-
-def _opened(spec: dict[str, Any], document: dict[str, Any], context: Any, *, given: bool = False) -> Any:  # noqa: ANN401
-    """Open an array by its metadata, or as if they were those that are given."""
-    shuffled = is_shuffled(document)
-    if not shuffled and not given:
-        return ts.open(spec, open=True, read=True, context=context).result()
-    metadata = as_bytes(document) if shuffled else document
-    known = {**spec, "metadata": metadata}
-    handle = ts.open(known, open=True, assume_metadata=True, context=context).result()
-    return Shuffled(handle, document) if shuffled else handle
 
 
 def _context(workers: int) -> Any:  # noqa: ANN401 - tensorstore has no types
