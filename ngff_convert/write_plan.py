@@ -7,7 +7,7 @@ unless a name says otherwise.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
