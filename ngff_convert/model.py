@@ -250,6 +250,26 @@ class SourceOme:
     index: int
 
 
+Rgba: TypeAlias = tuple[int, int, int, int]
+"""Red, green, blue and opacity, each 0 to 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What the values of a label image mean, as far as somebody said so.
+
+    Attributes
+    ----------
+    colors
+        Of some values; empty where nobody said any.
+    properties
+        Of some values, each a name and a number or text; empty where nobody said any.
+    """
+
+    colors: Mapping[int, Rgba] = field(default_factory=dict)
+    properties: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Image:
     """One image of a source.
@@ -276,6 +296,10 @@ class Image:
         The source's own OME-XML, which the sidecar carries on; None if it has none.
     plate_field
         Where in a plate of wells it was taken; None if it is not of a plate.
+    legend
+        Of a label image, what its values mean.
+    labels
+        Label images of this image, each with the name that it has among them.
     """
 
     name: str
@@ -288,6 +312,8 @@ class Image:
     original_metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ome: SourceOme | None = None
     plate_field: PlateField | None = None
+    legend: Legend = Legend()
+    labels: tuple[Image, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.pixels.shape

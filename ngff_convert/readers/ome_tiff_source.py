@@ -108,7 +108,7 @@ def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
     ReadError
         There is none, it is damaged, or the file that holds it is missing.
     """
-    document = parse(_xml_of(path, files), path)
+    document = parse(xml_of(path, files), path)
     if document.binary_only is None:
         return path, document
     name = document.binary_only[0] or ""
@@ -116,13 +116,13 @@ def described_by(path: str, files: TiffFiles) -> tuple[str, OmeDocument]:
     if other is None:
         raise ReadError(f"{path}: is described by the OME-XML in {name}, which is missing; put it beside")
     holder = other
-    described = parse(_xml_of(holder, files), holder)
+    described = parse(xml_of(holder, files), holder)
     if described.binary_only is not None:
         raise ReadError(f"{holder}: does not describe {path} either, but refers to another file")
     return holder, described
 
 
-def _xml_of(path: str, files: TiffFiles) -> str | bytes:
+def xml_of(path: str, files: TiffFiles) -> str | bytes:
     """Return the OME-XML of a TIFF or companion file; empty where a TIFF has none."""
     head = read_head(path)
     if not is_tiff(head):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.errors import ReadError, UnsupportedInput
-from ngff_convert.model import AXES, Calibration, Channel
+from ngff_convert.model import AXES, Calibration, Channel, Legend
 from ngff_convert.readers.zarr_nodes import list_of, object_of, shown, text_of
 from ngff_convert.units import TIME_UNITS, space_factor, space_unit, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ngff_convert.model import Rgba
     from ngff_convert.readers.zarr_nodes import Json
 
 WITHOUT_AXES = ("0.1", "0.2")
@@ -326,3 +328,38 @@ def time_stamps(multiscales: Json, count: int) -> tuple[datetime, ...]:
     except (TypeError, ValueError):
         return ()
     return stamps if len(stamps) == count else ()
+
+
+def legend(stated: Json) -> Legend:
+    """Return what an ``image-label`` says of values; what cannot be meant is left out."""
+    colors: dict[int, Rgba] = {}
+    for entry in map(object_of, list_of(stated.get("colors"))):
+        value, rgba = entry.get("label-value"), list_of(entry.get("rgba"))
+        if (
+            isinstance(value, int)
+            and _is_whole(value)
+            and len(rgba) == 4
+            and all(_is_whole(n) and 0 <= n <= 255 for n in rgba)
+        ):
+            colors[value] = (rgba[0], rgba[1], rgba[2], rgba[3])
+    properties = {
+        entry["label-value"]: {
+            key: said for key, said in entry.items() if key != "label-value" and _is_json(said)
+        }
+        for entry in map(object_of, list_of(stated.get("properties")))
+        if _is_whole(entry.get("label-value"))
+    }
+    return Legend(colors, properties)
+
+
+def _is_whole(value: Any) -> bool:  # noqa: ANN401 - from foreign metadata
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_json(value: Any) -> bool:  # noqa: ANN401 - from foreign metadata
+    """Return whether a value is JSON, which has no NaN and no infinity, though Python reads them."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -17,9 +17,9 @@ from ngff_convert.readers.contract import is_remote
 from ngff_convert.readers.images_on_demand import ImagesOnDemand
 from ngff_convert.readers.native_levels import native_level
 from ngff_convert.readers.ome_zarr_scene import placed_in
-from ngff_convert.readers.zarr_nodes import Nodes, StoredFile, below, list_of, object_of
+from ngff_convert.readers.zarr_nodes import Nodes, StoredFile, below, list_of, object_of, text_of
 from ngff_convert.readers.zarr_pixels import Life, ZarrPixels
-from ngff_convert.storage import Zipped, at
+from ngff_convert.storage import Zipped, at, joined
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +33,9 @@ XML = "OME/METADATA.ome.xml"
 
 MAX_LEVELS = 64
 """That an image may list."""
+
+MAX_LABELS = 1000
+"""Of one image."""
 
 MAX_KEPT, LONGEST_KEPT = 100, 10_000
 """Attributes of a group that are carried on as text, and characters of each."""
@@ -100,6 +103,8 @@ class OmeZarrSource:
         stated = self._xml.image(place.folder, number, len(self.images))
         scene = self._root.ome.get("scene") if place.folder else None
         image = _opened(self._nodes, group, place, scene, stated, self._life, warnings)
+        if not image.is_label:
+            image = replace(image, labels=_labels(self._nodes, place.folder, self._life, warnings))
         named = f"{image.name or f'image {number}'}: " if len(self.images) > 1 else ""
         self.warnings += [f"{named}{line}" for line in dict.fromkeys(warnings)]
         return image
@@ -157,10 +162,39 @@ def _opened(
         time_stamps=stamps or (ome.time_stamps if ome else ()),
         native_levels=_native(levels, axes, warnings),
         is_label="image-label" in group.ome and pixels.dtype.kind in "iu",
+        legend=meaning.legend(object_of(group.ome.get("image-label"))),
         original_metadata=_others(group, multiscales),
         ome=stated.carried if ome is not None else None,
         plate_field=place.plate_field or (ome.plate_field if ome else None),
     )
+
+
+def _labels(nodes: Nodes, folder: str, life: Life, warnings: list[str]) -> tuple[Image, ...]:
+    """Return the label images of an image, named as they are listed; none that cannot be read."""
+    path = joined(folder, "labels")
+    if not nodes.is_there(path):
+        return ()
+    found: list[Image] = []
+    try:
+        group = nodes.group(path)
+        names = list_of(group.ome.get("labels")) if group else []
+        if len(names) > MAX_LABELS:
+            raise ReadError(f"{at(nodes.storage, path)}: lists {len(names)} label images; is it whole?")
+    except ReadError as error:
+        warnings.append(f"its label images are left out: {error}")
+        return ()
+    for name in dict.fromkeys(map(text_of, names)):
+        own: list[str] = []
+        try:
+            place = places.Place(below(nodes.storage, path, name), 0, name)
+            group = nodes.group(place.folder)
+            if group is None:
+                raise ReadError(f"{at(nodes.storage, place.folder)}: is an array, not a label image")
+            found.append(replace(_opened(nodes, group, place, None, _Stated(None, 0), life, own), is_label=True))
+        except (ReadError, UnsupportedInput) as error:
+            warnings.append(f"its label image {name} is left out: {error}")
+        warnings += [f"label image {name}: {line}" for line in own]
+    return tuple(found)
 
 
 _Level = tuple[ZarrPixels, "meaning.Placed | None"]
