@@ -19,7 +19,16 @@ from ngff_convert.cli_archive import pack_command, unpack_command
 from ngff_convert.cli_batch import batch_command
 from ngff_convert.cli_checks import validate_command, verify_command
 from ngff_convert.cli_jobs import finish_command, plan_command, run_command, status_command
-from ngff_convert.cli_options import CLUSTER, INPUT, LOG_FORMAT, REPORT, conversion_options, options_from
+from ngff_convert.cli_labels import labels_command
+from ngff_convert.cli_options import (
+    CLUSTER,
+    INPUT,
+    LABELS,
+    LOG_FORMAT,
+    REPORT,
+    conversion_options,
+    options_from,
+)
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines, print_notes, told
 from ngff_convert.cli_upgrade import upgrade_command
 from ngff_convert.cli_virtual import virtual_command
@@ -70,6 +79,7 @@ _SECTIONS = (
     cloup.Section(
         "Stores",
         [
+            labels_command,
             virtual_command,
             verify_command,
             validate_command,
@@ -112,6 +122,7 @@ def commands() -> None:
     ngff-convert verify IN.ims OUT.ome.zarr     compare all pixels
     ngff-convert validate OUT.ome.zarr          check an OME-Zarr, whoever wrote it
     ngff-convert virtual IN.ims OUT.json        make IN itself an OME-Zarr, without a copy
+    ngff-convert labels add OUT cells=SEG.tif   add a label image to an OME-Zarr
     ngff-convert pack OUT.ome.zarr OUT.ozx      one file of it; unpack makes a folder again
     ngff-convert plan IN OUT -n 200 -o JOB      plan it in parts, for array jobs of a cluster
     ngff-convert convert --help                 all options of a conversion
@@ -129,6 +140,7 @@ def commands() -> None:
     help="The store to make, by custom NAME.ome.zarr; or NAME.ozx, or s3://BUCKET/NAME.",
 )
 @conversion_options
+@LABELS
 @CLUSTER
 @_SHOW
 def convert_command(
@@ -219,7 +231,7 @@ def inspect_command(source: str | None, every: bool, as_json: bool, **words: obj
         refused: ConversionError | None = None
         plans: list[WritePlan | None] = [None] * len(opened.images)
         try:
-            plans = [item.plan for item in decide(opened, options, name_of(source))]
+            plans = [item.plan for item in decide(opened, options, name_of(source)) if item.label_of is None]
         except ConversionError as error:  # what is in the file is worth showing all the same
             refused = error
         described = list(zip(opened.images, plans, strict=True))

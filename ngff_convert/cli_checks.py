@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import cloup
 
-from ngff_convert.cli_options import INPUT, REPORT, RESOURCES, SELECTION, STORAGE_OPTIONS, options_from
+from ngff_convert.cli_options import (
+    INPUT,
+    LABELS_GIVEN,
+    REPORT,
+    RESOURCES,
+    SELECTION,
+    STORAGE_OPTIONS,
+    options_from,
+)
 from ngff_convert.cli_output import print_json, print_lines, reported, some, told
 from ngff_convert.describe import counted
 from ngff_convert.errors import ReadError, VerificationError
@@ -28,6 +36,7 @@ _JSON = cloup.option("--json", "as_json", is_flag=True, help="Print JSON.")
 )
 @INPUT
 @SELECTION
+@cloup.option_group("Labels", *LABELS_GIVEN)
 @RESOURCES
 @cloup.option_group(
     "Display",

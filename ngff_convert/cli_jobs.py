@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import click
 import cloup
 
-from ngff_convert.cli_options import CLUSTER, LOG_FORMAT, REPORT, RESOURCES, conversion_options, options_from
+from ngff_convert.cli_options import (
+    CLUSTER,
+    LABELS,
+    LOG_FORMAT,
+    REPORT,
+    RESOURCES,
+    conversion_options,
+    options_from,
+)
 from ngff_convert.cli_output import not_whole, outcome, print_json, print_lines
 from ngff_convert.describe import counted
 from ngff_convert.errors import OptionError
@@ -49,6 +57,7 @@ _QUIET = cloup.option("-q", "--quiet", is_flag=True, help="Print nothing but err
     ),
 )
 @conversion_options
+@LABELS
 @cloup.option_group("Display", LOG_FORMAT, _QUIET)
 def plan_command(
     source: str, target: str, parts: int, job_file: Path, log_format: str, quiet: bool, **words: object

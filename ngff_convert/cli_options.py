@@ -13,6 +13,7 @@ from ngff_convert.option_values import COLORS
 from ngff_convert.options import (
     CLUSTERS,
     FSYNC,
+    LABEL_METHODS,
     LAYOUTS,
     METHODS,
     NGFF_VERSIONS,
@@ -65,9 +66,7 @@ def _option(words: str, text: str, kind: Any = None, default: object = None, **s
 _EFFORTS = ", ".join(f"{name} {level}" for name, (level, _, _) in CODEC_LEVELS.items() if level)
 _PARTS = {"t": "time points", "c": "channels", "z": "planes", "y": "rows", "x": "columns"}
 
-STORE = cloup.option_group(
-    "Output",
-    _option("--ngff-version", "Version of OME-Zarr: 0.5 and 0.6 are Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
+CHUNKING = (
     _option(
         "--chunks Z,Y,X", "Unit of compression, voxels; auto is about 1 MiB on the source's own grid.", SIZES
     ),
@@ -82,6 +81,14 @@ STORE = cloup.option_group(
     ),
     _option("--compression-level N", "Effort.", int, default=_EFFORTS),
     _option("--shuffle", "What blosc sorts before it compresses.", SHUFFLES, default=DEFAULTS.codec.shuffle),
+)
+OVERWRITE = _option(
+    "--overwrite", "Replace an existing OME-Zarr store once the new one is whole.", is_flag=True
+)
+STORE = cloup.option_group(
+    "Output",
+    _option("--ngff-version", "Version of OME-Zarr: 0.5 and 0.6 are Zarr v3, 0.4 is Zarr v2.", NGFF_VERSIONS),
+    *CHUNKING,
     _option(
         "--dtype TYPE",
         "Type of the pixels, such as uint16; refused where a value does not fit.",
@@ -95,7 +102,7 @@ STORE = cloup.option_group(
         LAYOUTS,
     ),
     _option("--output-axes", "auto leaves t out when there is one time point.", OUTPUT_AXES),
-    _option("--overwrite", "Replace an existing OME-Zarr store once the new one is whole.", is_flag=True),
+    OVERWRITE,
 )
 PYRAMID = cloup.option_group(
     "Pyramid",
@@ -113,6 +120,11 @@ PYRAMID = cloup.option_group(
     ),
     _option("--pyramid", "Make the lower levels, or copy the source's own.", PYRAMIDS),
 )
+_SPANS = tuple(
+    _option(f"--{axis} FROM:TO", f"Range of {what}, from 0, TO excluded.", SPAN, default="all")
+    for axis, what in _PARTS.items()
+)
+SPANS = cloup.option_group("Selection", *_SPANS)
 SELECTION = cloup.option_group(
     "Selection",
     _option("--images N,...", "Numbers of the images to convert, from 0.", NUMBERS, default="all"),
@@ -120,11 +132,27 @@ SELECTION = cloup.option_group(
     _option(
         "--fields NAME,...", "Fields of each well, by name; 0:4 are the first four.", NAMES, default="all"
     ),
-    *(
-        _option(f"--{axis} FROM:TO", f"Range of {what}, from 0, TO excluded.", SPAN, default="all")
-        for axis, what in _PARTS.items()
+    *_SPANS,
+    _option("--no-labels=own_labels", "Leave the label images out that the input has.", flag_value=False),
+)
+LABELS_ADDED = (
+    _option(
+        "--label-properties NAME=CSV",
+        "Properties of the values of a label image; its first column, or that called label, has the values.",
+        PAIR,
+        multiple=True,
+    ),
+    _option("--label-method", "How voxels of their lower levels are made.", LABEL_METHODS, default="mode"),
+)
+LABELS_GIVEN = (
+    _option(
+        "--labels NAME=FILE",
+        "Add a label image to the image; FILE#masks takes masks of its OME-XML. May be repeated.",
+        PAIR,
+        multiple=True,
     ),
 )
+LABELS = cloup.option_group("Labels", *LABELS_GIVEN, *LABELS_ADDED)
 INPUT = cloup.option_group(
     "Input, where it does not tell itself",
     _option(

@@ -6,9 +6,9 @@ import os
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ngff_convert import copied, events, layout, machine, overrides, plan, resume
+from ngff_convert import copied, events, label_sources, labels, layout, machine, overrides, plan, resume
 from ngff_convert.errors import OptionError, ReadError, VerificationError
 from ngff_convert.options import SHARES, Options
 from ngff_convert.readers import registry
@@ -17,7 +17,7 @@ from ngff_convert.story import Story
 from ngff_convert.write_plan import Decided, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ngff_convert.display import Window
     from ngff_convert.engine import Engine
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MANY_FILES = "files"
 """The reader that takes a list of files."""
+
+Deciding: TypeAlias = "Callable[[Source, Options, str], tuple[Decided, ...]]"
 
 _WIDE = ("float64", "int64", "uint64")
 
@@ -75,7 +77,7 @@ def open_with(path: str, options: Options) -> Source:
                 f"--{field.name.replace('_', '-')}: the reader {reader.name}, which opens {path}, "
                 "does not take it"
             )
-    return reader.open(path, reading)
+    return label_sources.attached(reader.open(path, reading), options)
 
 
 def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
@@ -101,6 +103,7 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
     placed = layout.placed(source.images, options, name)
     some_native = options.pyramid == "native" and any(item.original.native_levels for item in placed)
     decided = []
+    of_labels: list[Decided] = []
     for item in placed:
         own = options
         if some_native and not item.original.native_levels:  # such as the label of a slide
@@ -108,7 +111,8 @@ def decide(source: Source, options: Options, name: str) -> tuple[Decided, ...]:
         write_plan = plan.build(item.image, own, available, copied.copies(item.image, own))
         crop = overrides.crop_of(item.image)
         decided.append(Decided(item.image, write_plan, item.folder, item.number, crop))
-    return tuple(decided)
+        of_labels += labels.decided(decided[-1], item.original, options, available)
+    return (*decided, *of_labels)
 
 
 def name_of(source: str | os.PathLike[str]) -> str:
@@ -170,6 +174,7 @@ def carry_out(
     observer: Observer,
     *,
     parts: int = 0,
+    deciding: Deciding = decide,
 ) -> Report:
     """Do what `convert` promises; with `parts`, what is still to be done of a conversion begun in so many."""
     from ngff_convert.targets import target_of
@@ -180,7 +185,9 @@ def carry_out(
     story = Story(observer)
     with target_of(target, options) as place:
         with opened_for(place, path, options) as (opened, files), _engine(options, story) as engine:
-            work = begin(place, path, opened, files, options, engine.resources, story, parts=parts)
+            work = begin(
+                place, path, opened, files, options, engine.resources, story, parts=parts, deciding=deciding
+            )
             try:
                 windows = _write_pixels(place, work, options, engine, story)
             except OptionError:  # a value does not fit: going on with these options will never help
@@ -188,7 +195,8 @@ def carry_out(
                 raise
             _verify(place, path, work.decided, len(opened.images), options, story)
         place.make_ready(sweep=work.again or engine.repeats)
-        _write_metadata(place.storage, work.decided, windows, options, story)
+        decided = labels.coloured(work.decided, work.journal, story)
+        _write_metadata(place.storage, decided, windows, options, story)
         report = story.report(place, work.decided, tuple(opened.missing))
         place.commit()
         story(events.Finished(report))
@@ -208,7 +216,7 @@ def elsewhere(
     return (
         located(os.fspath(source), options.storage_options),
         out if is_bucket(out) else os.path.abspath(out),  # noqa: PTH100
-        options,
+        label_sources.elsewhere(options),
     )
 
 
@@ -279,11 +287,12 @@ def begin(
     story: Story,
     *,
     parts: int = 0,
+    deciding: Deciding = decide,
 ) -> Work:
     """Decide everything, and make the partial store or take up the one that is there."""
     now = resume.wanted(options, machine_has)
     first = resume.earlier(place.left(), now)  # regions are those of the earlier run, if there was one
-    planned = decide(opened, replace(options, **asdict(first)), name_of(source))
+    planned = deciding(opened, replace(options, **asdict(first)), name_of(source))
     _tell(story, source, opened, planned, options)
     begun = resume.begun(files, tuple(opened.missing), options, first, planned, parts)
     again = place.begin(begun)
@@ -404,7 +413,7 @@ def _write_metadata(
     if options.ome_xml:
         from ngff_convert import omexml
 
-        described = [(item.image, item.plan) for item in decided]
+        described = [(item.image, item.plan) for item in decided if item.label_of is None]
         noted: list[str] = []
         try:
             xml = omexml.build(described, noted, original_metadata=options.original_metadata)

@@ -102,6 +102,7 @@ def image_json(image: Image) -> dict[str, Any]:
             for level in image.native_levels
         ],
         "is_label": image.is_label,
+        "labels": [{"name": label.name, "dtype": label.pixels.dtype.name} for label in image.labels],
     }
 
 
@@ -127,6 +128,8 @@ def image_lines(image: Image) -> Iterator[str]:
         yield f"channel {number:<4} {', '.join(facts)}"
     native = [_times(level.pixels.shape[2:]) for level in image.native_levels]
     yield f"own levels   {', '.join(native) if native else 'none'}"
+    for label in image.labels:
+        yield f"labels       {label.name}, {label.pixels.dtype.name}"
 
 
 # -- plans -------------------------------------------------------------------------------------------------
@@ -161,7 +164,8 @@ def decided_lines(decided: Sequence[Decided]) -> Iterator[str]:
         yield f"plate {plate.name}: {n_wells} of {whole} wells, {counted(len(fields), 'field')}"
     for like in _alike([item.plan for item in decided]):
         item = decided[like[0]]
-        yield f"image {item.image.name or '(no name)'}{_and_more(like)}"
+        kind = "image" if item.label_of is None else "labels"
+        yield f"{kind} {item.image.name or '(no name)'}{_and_more(like)}"
         for line in plan_lines(item.plan):
             yield f"  {line}"
 

@@ -63,6 +63,8 @@ class RegionDone:
         CRC-32 of the pixels written, in C order and little-endian, level after level.
     filled
         What of the source could not be read and was filled, one line each.
+    values
+        Of level 0 of a label image, the values that are there, ascending; None where they are too many.
     """
 
     image: int
@@ -73,6 +75,7 @@ class RegionDone:
     written_bytes: int
     crc32: int = 0
     filled: tuple[str, ...] = ()
+    values: tuple[int, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

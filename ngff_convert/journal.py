@@ -178,7 +178,10 @@ def _writer(process: int) -> str:
 
 def line_of(done: RegionDone, mark: str, *, flushed: bool) -> str:
     """Return the line of a region, which `entry_of` reads again."""
-    return json.dumps({"plan": mark, "flushed": flushed, **asdict(done)})
+    record = asdict(done)
+    if done.values == ():  # of all but label images
+        del record["values"]
+    return json.dumps({"plan": mark, "flushed": flushed, **record})
 
 
 def entry_of(line: bytes, mark: str) -> tuple[RegionDone, bool] | None:
@@ -189,11 +192,13 @@ def entry_of(line: bytes, mark: str) -> tuple[RegionDone, bool] | None:
             return None
         flushed = record.pop("flushed") is True
         levels, filled = tuple(record.pop("levels")), tuple(record.pop("filled"))
-        done = RegionDone(**record, levels=levels, filled=filled)
+        values = None if (seen := record.pop("values", ())) is None else tuple(seen)
+        done = RegionDone(**record, levels=levels, filled=filled, values=values)
     except (ValueError, KeyError, TypeError, AttributeError):  # cut off, or not of this program
         return None
     numbers = (*record.values(), *levels)
     whole = all(type(number) is int and number >= 0 for number in numbers)
+    whole = whole and all(type(value) is int for value in values or ())
     return (done, flushed) if whole and all(isinstance(line, str) for line in filled) else None
 
 

@@ -59,6 +59,7 @@ def image_attributes(
     number: int | None = None,
     crop: Box | None = None,
     chosen: Sequence[int] = (),
+    label: Attributes | None = None,
 ) -> Attributes:
     """Return the attributes of the group that holds an image's levels as arrays ``0``, ``1``, ...
 
@@ -74,6 +75,8 @@ def image_attributes(
         Which of the source's images it is, and what of it; for whoever compares the two again.
     chosen
         The numbers of all images of the source that the store is made of; also for them.
+    label
+        Of a label image its ``image-label``, which stands in the place of how it is displayed.
     """
     multiscales = {
         "name": _text(image.name),
@@ -89,7 +92,8 @@ def image_attributes(
         multiscales = {"version": "0.4", **multiscales}
     elif plan.ngff_version == "0.6":
         multiscales = with_systems(multiscales)
-    return enveloped(plan.ngff_version, {"multiscales": [multiscales], "omero": _omero(image, plan, windows)})
+    shown = {"omero": _omero(image, plan, windows)} if label is None else {"image-label": label}
+    return enveloped(plan.ngff_version, {"multiscales": [multiscales], **shown})
 
 
 def _axis(name: str, image: Image) -> dict[str, str]:
@@ -207,6 +211,17 @@ def ome_group_attributes(version: str, series: Sequence[str]) -> Attributes:
     {'ome': {'version': '0.5', 'series': ['0', '1']}}
     """
     return enveloped(version, {"series": list(series)}) if series else {}
+
+
+def labels_attributes(version: str, names: Sequence[str]) -> Attributes:
+    """Return the attributes of the group ``labels``, which lists the label images in it.
+
+    Examples
+    --------
+    >>> labels_attributes("0.5", ["nuclei"])
+    {'ome': {'version': '0.5', 'labels': ['nuclei']}}
+    """
+    return enveloped(version, {"labels": list(names)})
 
 
 def group_documents(version: str, attributes: Attributes) -> dict[str, Attributes]:

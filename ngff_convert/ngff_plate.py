@@ -30,6 +30,7 @@ def well_of(field: PlateField) -> str:
 
 def fields_of(decided: Sequence[Decided]) -> list[PlateField]:
     """Return where in their plate the images of a store are; none where the store is no plate."""
+    decided = [item for item in decided if item.label_of is None]
     fields = [item.image.plate_field for item in decided]
     placed = zip(decided, fields, strict=True)
     found = [field for item, field in placed if field is not None and item.folder == path_of(field)]

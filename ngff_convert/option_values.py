@@ -221,6 +221,29 @@ def names(what: str, value: Given) -> tuple[str, ...]:
     return found
 
 
+def label_pairs(what: str, value: Given) -> tuple[tuple[str, str], ...]:
+    """Return names of label images, each once, with a file."""
+    found = pairs(what, value)
+    names = [name for name, _ in found]
+    for name, path in found:
+        label_name(what, name)
+        if names.count(name) > 1:
+            raise OptionError(f"{what}: {name} is there twice; a label image has a name of its own")
+        if not path:
+            raise OptionError(f"{what} {name}: a file is needed: {what} {name}=FILE")
+    return found
+
+
+def label_name(what: str, name: str) -> str:
+    """Return the name of a label image, which is a folder, and a part of addresses."""
+    if not re.fullmatch(r"[^\W_][\w .,+@()-]*", name) or name.endswith((" ", ".", ".partial", ".ozx")):
+        raise OptionError(
+            f"{what} {name!r}: a label image is called by letters, digits and any of _-.,+@() between them, "
+            "such as nuclei"
+        )
+    return name
+
+
 def pairs(what: str, value: Given) -> tuple[tuple[str, str], ...]:
     """Return keys with their values."""
     pairs = items(what, value.items() if isinstance(value, dict) else value)

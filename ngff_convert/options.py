@@ -19,6 +19,7 @@ Auto: TypeAlias = Literal["auto"]
 NGFF_VERSIONS = ("0.4", "0.5", "0.6")
 METHODS = ("mean", "nearest", "mode", "max", "min", "median")
 PYRAMIDS = ("build", "native")
+LABEL_METHODS = ("nearest", "mode")
 LAYOUTS = ("auto", "single", "bioformats2raw", "plate", "separate")
 OUTPUT_AXES = ("auto", "tczyx")
 ON_ERROR = ("stop", "fill")
@@ -93,6 +94,15 @@ class Options:
         ``"plate"`` puts each where it is in its plate; ``"separate"`` makes a store of each, which is for
         `convert_each` alone; ``"auto"`` makes a plate where all images are fields of one, else the first or
         the second by the number of images; a single one of `images` is at the root.
+    labels
+        Label images that are added to the image: pairs of a name and what is read, a file or whatever else a
+        reader opens; with ``#1`` at its end that image of it, with ``#masks`` the masks in its OME-XML.
+    label_properties
+        Tables of properties of their values: pairs of a name of `labels` and a file of CSV.
+    label_method
+        How voxels of lower levels of label images are made, one of `LABEL_METHODS`; None is mode.
+    own_labels
+        Whether the label images that the source itself has are written too.
     output_axes
         ``"auto"`` leaves t out when there is one time point; ``"tczyx"`` keeps all five axes.
     dtype
@@ -171,6 +181,10 @@ class Options:
     channel_colors: tuple[str, ...] | None = None
     name: str | None = None
     layout: str = "auto"
+    labels: tuple[tuple[str, str], ...] = ()
+    label_properties: tuple[tuple[str, str], ...] = ()
+    label_method: str | None = None
+    own_labels: bool = True
     output_axes: str = "auto"
     dtype: str | None = None
     ome_xml: bool = True
@@ -214,10 +228,13 @@ class Options:
             ("verify", values.one_of, SHARES),
             ("dataset", values.words),
             ("job_extra", values.words),
+            ("labels", values.label_pairs),
+            ("label_properties", values.label_pairs),
             ("storage_options", values.pairs),
         )
         optional = (
             ("method", values.one_of, METHODS),
+            ("label_method", values.one_of, LABEL_METHODS),
             ("dtype", values.dtype),
             ("levels", values.count),
             ("min_size", values.count),
@@ -263,6 +280,9 @@ class Options:
                 f"besides y and x, not {len(self.shape)}"
             )
         self._check_cluster()
+        for name, _ in self.label_properties:
+            if name not in dict(self.labels):
+                raise OptionError(f"--label-properties {name}: there is no --labels {name}=FILE")
         if self.ngff_version == "0.4":
             if not isinstance(self.shards, str):
                 raise OptionError("NGFF 0.4 has no shards: leave --shards out, or use --ngff-version 0.5")

@@ -97,6 +97,7 @@ def tasks(number: int, item: Decided, sink: Sink, *, fills: bool, again: bool) -
             again=again,
             fills=fills,
             copying=_copying(item, step, levels, sink),
+            is_label=item.label_of is not None,
         )
         for at, step in enumerate(item.plan.passes)
     ]
@@ -260,7 +261,8 @@ def windows(
 
     def look(number: int) -> tuple[int, tuple[Window, ...]]:
         item = decided[number]
-        return number, display.windows(item.image, item.plan, sinks[number])
+        of_label = item.label_of is not None  # it has colours of values instead
+        return number, () if of_label else display.windows(item.image, item.plan, sinks[number])
 
     found = dict(engine.run(look, range(len(decided)), workers))
     return [found[number] for number in range(len(decided))]

@@ -18,6 +18,7 @@ from ngff_convert import fill
 from ngff_convert.downsample import shrink
 from ngff_convert.errors import OptionError, WriteError
 from ngff_convert.events import RegionDone
+from ngff_convert.label_colors import MAX_COLORS, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,6 +58,8 @@ class PassTask:
         Whether source chunks that cannot be read are filled with 0, instead of ending the conversion.
     copying
         Copies the chunks of the first level that is written; None where they are made.
+    is_label
+        Whether the values that level 0 has are noted.
     """
 
     image: int
@@ -69,6 +72,7 @@ class PassTask:
     again: bool
     fills: bool
     copying: Copying | None = None
+    is_label: bool = False
 
     def __call__(self, index: int) -> RegionDone:
         """Write region number `index` at every level of the pass.
@@ -91,6 +95,7 @@ class PassTask:
             if levels[0] == levels[-1]:
                 return RegionDone(self.image, self.number, index, levels, read_bytes, read_bytes)
         block, filled = self._read(box)
+        values = distinct(block, MAX_COLORS) if self.is_label and step.write_levels[0] == 0 else ()
         done: tuple[int, ...] = (1,) * len(box.start)
         written_bytes = crc32 = 0
         with ExitStack() as writes:  # at its end all are waited for, also where one failed
@@ -106,7 +111,9 @@ class PassTask:
                 place = step.box_at(box, factor)
                 writes.callback(self.sink.write(level, place, block, afresh=self.again).finish)
                 crc32 = checksum(block, crc32)
-        return RegionDone(self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled)
+        return RegionDone(
+            self.image, self.number, index, levels, read_bytes, written_bytes, crc32, filled, values
+        )
 
     def read_bytes(self, regions: Iterable[int]) -> int:
         """Return the uncompressed bytes that some regions read."""

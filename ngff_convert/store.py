@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ngff_convert import ngff, ngff_plate
+from ngff_convert import ngff, ngff_label, ngff_plate
 from ngff_convert.errors import VerificationError, WriteError
 from ngff_convert.journal import UNFINISHED
 from ngff_convert.sink import Sink, forget_arrays
@@ -57,15 +57,21 @@ def documents(
         What the sidecar holds; None leaves it out.
     """
     version = decided[0].plan.ngff_version
-    folders = [item.folder for item in decided if item.folder]
+    images = [item for item in decided if item.label_of is None]
+    folders = [item.folder for item in images if item.folder]
     found: dict[str, str] = {}
     if xml is not None:
         found["OME/METADATA.ome.xml"] = xml
     if folders or xml is not None:
         found |= _group("OME/", version, ngff.ome_group_attributes(version, folders))
-    numbers = [item.number for item in decided]
-    told = {0, len(decided) - 1} if len(decided) > MAX_TOLD else set(range(len(decided)))
-    for index, (item, limits) in enumerate(zip(decided, windows, strict=True)):
+    for item in decided:
+        if item.label_of is not None:
+            found |= _group(f"{item.folder}/" if item.folder else "", version, ngff_label.attributes(item))
+    for folder, names in ngff_label.listed(decided).items():
+        found |= _group(f"{folder}/", version, ngff.labels_attributes(version, names))
+    numbers = [item.number for item in images]
+    told = {0, len(images) - 1} if len(images) > MAX_TOLD else set(range(len(images)))
+    for index, (item, limits) in enumerate(zip(images, windows, strict=False)):  # images come first
         prefix = f"{item.folder}/" if item.folder else ""
         attributes = ngff.image_attributes(
             item.image,

@@ -309,7 +309,7 @@ def _read_json(root: Storage, path: str) -> dict[str, Any]:
     return document
 
 
-def _below(root: Storage, base: str, path: Any) -> str:  # noqa: ANN401 - from foreign metadata
+def path_below(root: Storage, base: str, path: Any) -> str:  # noqa: ANN401 - from foreign metadata
     """Return where a path in the metadata of a group leads, which has to be down."""
     findings = Findings()
     found = nodes.below(base, path, findings)
@@ -326,9 +326,9 @@ def images(root: Storage) -> tuple[StoredImage, ...]:
     VerificationError
         It is no OME-Zarr store, or not as the specification has it.
     """
-    version, attributes = _attributes(root, "")
+    version, attributes = attributes_of(root, "")
     if "multiscales" in attributes:
-        return (_image(root, "", version, attributes),)
+        return (image_of(root, "", version, attributes),)
     if "plate" in attributes:
         folders = _fields(root, version, attributes["plate"])
     elif "bioformats2raw.layout" in attributes:
@@ -337,7 +337,7 @@ def images(root: Storage) -> tuple[StoredImage, ...]:
         raise UnsupportedInput(
             f"{root.name}: has none of multiscales, plate and bioformats2raw.layout: no image in it"
         )
-    found = tuple(_image(root, folder, *_attributes(root, folder)) for folder in folders)
+    found = tuple(image_of(root, folder, *attributes_of(root, folder)) for folder in folders)
     if not found:
         raise VerificationError(f"{root.name}: has no images, 0, 1 and so on; convert again")
     return found
@@ -347,7 +347,7 @@ def _fields(root: Storage, version: str, plate: Any) -> list[str]:  # noqa: ANN4
     """Return the images' groups of a plate, well by well."""
     found: list[str] = []
     for well in _listed(root, "", version, plate, "wells"):
-        own, keys = _attributes(root, well)
+        own, keys = attributes_of(root, well)
         found += _listed(root, well, own, keys.get("well"), "images")
     if repeated := _repeated(found):
         raise VerificationError(f"{root.name}: the plate lists {shown(repeated)} twice; convert again")
@@ -357,7 +357,7 @@ def _fields(root: Storage, version: str, plate: Any) -> list[str]:  # noqa: ANN4
 def _listed(root: Storage, group: str, version: str, holder: Any, key: str) -> list[str]:  # noqa: ANN401
     """Return where the paths lead that a plate or a well lists."""
     try:
-        return [_below(root, group, item["path"]) for item in holder[key]]
+        return [path_below(root, group, item["path"]) for item in holder[key]]
     except (KeyError, TypeError) as error:
         raise VerificationError(
             f"{at(root, group)}: its {key} are not as OME-NGFF {version} has them; convert again"
@@ -369,7 +369,7 @@ def _series(root: Storage, version: str) -> list[str]:
     numbered = _numbered(root, (".zgroup", ".zattrs") if version == "0.4" else ("zarr.json",))
     listed: Any = None
     if root.present("OME", ("zarr.json", ".zattrs")):
-        listed = _attributes(root, "OME")[1].get("series")
+        listed = attributes_of(root, "OME")[1].get("series")
     if not isinstance(listed, list) or not listed:
         if numbered != list(range(len(numbered))):
             some = ", ".join(map(str, numbered[:10]))
@@ -377,7 +377,7 @@ def _series(root: Storage, version: str) -> list[str]:
                 f"{root.name}: its images are numbered {some}: one is missing; convert again"
             )
         return [str(number) for number in numbered]
-    paths = [_below(root, "", path) for path in listed]
+    paths = [path_below(root, "", path) for path in listed]
     if repeated := _repeated(paths):
         raise VerificationError(f"{at(root, 'OME')}: series lists {shown(repeated)} twice; convert again")
     if unlisted := [number for number in numbered if str(number) not in paths]:
@@ -407,7 +407,7 @@ def _repeated(paths: Sequence[str]) -> str | None:
     return next((path for path in paths if counts[path] > 1), None)
 
 
-def _attributes(root: Storage, group: str) -> tuple[str, dict[str, Any]]:
+def attributes_of(root: Storage, group: str) -> tuple[str, dict[str, Any]]:
     """Return the version of OME-NGFF and its keys in a group."""
     if root.has(joined(group, "zarr.json")):
         path = joined(group, "zarr.json")
@@ -425,12 +425,13 @@ def _attributes(root: Storage, group: str) -> tuple[str, dict[str, Any]]:
     return "0.4", _read_json(root, joined(group, ".zattrs"))
 
 
-def _image(root: Storage, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
+def image_of(root: Storage, folder: str, version: str, attributes: dict[str, Any]) -> StoredImage:
+    """Return what the keys of a group that is an image say of it; errors are those of `images`."""
     where = at(root, folder)
     try:
         (multiscales, *_) = attributes["multiscales"]
         names = [axis["name"] for axis in axes_of(multiscales)]
-        paths = [_below(root, folder, dataset["path"]) for dataset in multiscales["datasets"]]
+        paths = [path_below(root, folder, dataset["path"]) for dataset in multiscales["datasets"]]
         metadata = multiscales.get("metadata") or {}
         kwargs = dict(metadata["kwargs"]) if metadata.get("method") == PROGRAM else None
     except VerificationError:

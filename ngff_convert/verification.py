@@ -193,6 +193,8 @@ class Verification:
         Numbers of images of the source that, as the store says, should be in it, and are not.
     missing
         What the source itself lacks, such as files, and should be 0 in the store, one line each.
+    labels_not_compared
+        Groups of label images whose source was not given.
     """
 
     source: str
@@ -203,6 +205,7 @@ class Verification:
     of_images: int | None = None
     lost: tuple[int, ...] = ()
     missing: tuple[str, ...] = ()
+    labels_not_compared: tuple[str, ...] = ()
 
     @property
     def filled(self) -> tuple[str, ...]:
@@ -222,7 +225,8 @@ class Verification:
     @property
     def complete(self) -> bool:
         """Whether every chunk of every level in the store was compared."""
-        return all(level.complete for image in self.images for level in image.levels)
+        whole = all(level.complete for image in self.images for level in image.levels)
+        return whole and not self.labels_not_compared
 
     @property
     def left_out(self) -> tuple[int, ...]:
@@ -296,6 +300,9 @@ def verification_lines(verified: Verification) -> Iterator[str]:
                 yield f"  and {level.differing - MAX_SHOWN} more chunks"
     for line in verified.filled[:MAX_SHOWN]:
         yield f"0 in place of what cannot be read: {line}"
+    for folder in verified.labels_not_compared[:MAX_SHOWN]:
+        name = folder.rpartition("/")[2]
+        yield f"{folder}  not compared: say by --labels {name}=FILE what it was made of"
     for shared in sorted({image.shared for image in verified.images} - {""}):
         yield f"the source was read another way than by a conversion, but {shared}"
     yield _verdict(verified)
@@ -311,13 +318,16 @@ def _verdict(verified: Verification) -> str:
         else f"{100 * verified.share:.3g}% of the boxes, seed {verified.seed}"
     )
     others = f"; {n_others} level{'' if n_others == 1 else 's'} not compared" if n_others else ""
+    if n_labels := len(verified.labels_not_compared):
+        others += f"; {n_labels} label image{'' if n_labels == 1 else 's'} not compared"
     if not verified.passed:
         lost = f"{verified.lost_in_words}; " if verified.lost else ""
         chunks = "1 chunk differs" if verified.differing == 1 else f"{verified.differing} chunks differ"
         return f"{verified.store}: {lost}{chunks} from {verified.source} ({kind}){others}"
     what = verified.source
     if verified.left_out:
-        what = f"{len(verified.images)} of {verified.of_images} images of {what}"
+        stored = {image.source_image for image in verified.images}
+        what = f"{len(stored)} of {verified.of_images} images of {what}"
     if any(image.crop is not None for image in verified.images):
         what = f"a part of {what}"
     subject = verified.store

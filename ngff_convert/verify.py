@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import lcm, prod
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from ngff_convert.options import Options
 from ngff_convert.pyramid import level_shape
 from ngff_convert.storage import Folder, Unreachable, at, storage_of
 from ngff_convert.stored import StoredLevel, images
+from ngff_convert.stored_labels import labels_of
 from ngff_convert.validation.findings import shown
 from ngff_convert.write_plan import Pass
 
@@ -124,8 +125,9 @@ def _verified(
             )
         subjects = [_subject(root, item, opened, n, options) for n, item in enumerate(stored)]
         lost = _lost(root, stored, subjects)
-        return compare_images(
-            subjects,
+        labels, unknown = _labels(root, stored, subjects, opened, options)
+        verification = compare_images(
+            [*subjects, *labels],
             os.fspath(source),
             root.name,
             share,
@@ -134,6 +136,7 @@ def _verified(
             lost=lost,
             missing=opened.missing,
         )
+        return replace(verification, labels_not_compared=tuple(unknown))
 
 
 def _lost(root: Storage, stored: Sequence[StoredImage], subjects: Sequence[Subject]) -> list[int]:
@@ -152,10 +155,43 @@ def _lost(root: Storage, stored: Sequence[StoredImage], subjects: Sequence[Subje
 
 def _subject(root: Storage, stored: StoredImage, source: Source, number: int, options: Options) -> Subject:
     """Return an image of a store and what it is to be compared with."""
+    in_source, image = _image(stored, source, number, options, at(root, stored.folder))
+    return _subject_of(root, stored, in_source, image, source.images[in_source].pixels.shape, number, options)
+
+
+def _labels(
+    root: Storage, stored: Sequence[StoredImage], of: Sequence[Subject], source: Source, options: Options
+) -> tuple[list[Subject], list[str]]:
+    """Return the label images of the images of a store, and the groups of those whose source is not known."""
+    found: list[Subject] = []
+    unknown: list[str] = []
+    for item, image in zip(stored, of, strict=True):
+        sources = {label.name: label for label in source.images[image.source_image].labels}
+        for name, label in labels_of(root, item).items():
+            if name not in sources:
+                unknown.append(label.folder)
+                continue
+            pixels = sources[name].pixels
+            box = label.crop or (image.crop if label.kwargs is None else None) or whole_of(pixels.shape)
+            own = overrides.apply(sources[name], Options(crop=tuple(zip(box.start, box.stop, strict=True))))
+            place = len(of) + len(found)
+            found.append(_subject_of(root, label, image.source_image, own, pixels.shape, place, options))
+    return found, unknown
+
+
+def _subject_of(
+    root: Storage,
+    stored: StoredImage,
+    in_source: int,
+    image: Image,
+    source_shape: Shape,
+    number: int,
+    options: Options,
+) -> Subject:
+    """Return an image of a store, and that of the source, cropped, that it is to be compared with."""
     resources = machine.resources()
     workers, memory = options.workers or resources.workers, options.memory or resources.memory
     where = at(root, stored.folder)
-    in_source, image = _image(stored, source, number, options, where)
     levels = tuple(
         StoredLevel(root, path, stored.version, stored.axes, workers, wary=True) for path in stored.paths
     )
@@ -192,7 +228,7 @@ def _subject(root: Storage, stored: StoredImage, source: Source, number: int, op
         not_compared=reason,
         fills=options.on_error == "fill",
         workers=max(1, min(workers, spare // largest)),
-        source_shape=source.images[in_source].pixels.shape,
+        source_shape=source_shape,
         copied=stored.copied,
     )
 
@@ -236,7 +272,7 @@ def _image(
     if stored.kwargs is None:
         return number, overrides.apply(image, Options(crop=options.crop))
     shape = image.pixels.shape
-    box = stored.crop or Box((0,) * len(AXES), shape)
+    box = stored.crop or whole_of(shape)
     if any(b > n for b, n in zip(box.stop, shape, strict=True)):
         raise VerificationError(
             f"{where}: crop {box} is not within image {number} of the source, {_by(shape)} (t, c, z, y, x): "
@@ -244,11 +280,16 @@ def _image(
         )
     if any(span != (None, None) for span in options.crop):
         cropped = overrides.crop_of(overrides.apply(image, Options(crop=options.crop)))
-        if (cropped or Box((0,) * len(AXES), shape)) != box:
+        if (cropped or whole_of(shape)) != box:
             raise OptionError(
                 f"{_flags(options)}: {where} was made of {box}, as it says; leave {_flags(options)} out"
             )
     return number, overrides.apply(image, Options(crop=tuple(zip(box.start, box.stop, strict=True))))
+
+
+def whole_of(shape: Shape) -> Box:
+    """Return all of an image as a box."""
+    return Box((0,) * len(AXES), shape)
 
 
 def _flags(options: Options) -> str:

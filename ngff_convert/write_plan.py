@@ -325,6 +325,8 @@ class Decided:
         Which of the source's images it is, from 0.
     crop
         What of the source's image it is; None is all.
+    label_of
+        The group of the image that it is a label image of; None where it is no label image.
     """
 
     image: Image
@@ -332,6 +334,7 @@ class Decided:
     folder: str
     number: int = 0
     crop: Box | None = None
+    label_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

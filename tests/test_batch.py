@@ -439,7 +439,7 @@ def test_a_batch_into_a_bucket(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_batch_takes_every_option_of_a_conversion() -> None:
-    own = {"source", "target", "as_json", "verbose"}
+    own = {"source", "target", "as_json", "verbose", "labels", "label_properties", "label_method"}
     convert_words = {option.name for option in commands.commands["convert"].params} - own
     assert convert_words <= {option.name for option in commands.commands["batch"].params}
 

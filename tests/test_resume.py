@@ -96,13 +96,20 @@ OTHER: dict[str, Any] = {
     "axes": "tz",
     "shape": (4, 4),
     "files_from": "list.txt",
+    "labels": (("a", "seg.tif"),),
+    "label_properties": (("a", "a.csv"),),
+    "label_method": "nearest",
+    "own_labels": False,
+    "wells": ("B02",),
+    "fields": ("0",),
 }
 
 
 @pytest.mark.parametrize("name", sorted(set(Options.__dataclass_fields__) - set(RUNNING)))
 def test_every_option_that_says_what_is_written_counts(source: Path, name: str) -> None:
     """Also where sizes and types stay the same, as with another part of equal size."""
-    given = {name: OTHER[name]} | ({"axes": "tz"} if name == "shape" else {})
+    needed = {"shape": "axes", "label_properties": "labels"}
+    given = {one: OTHER[one] for one in (name, needed.get(name, name))}
     (item,) = decided()
     facts = [resume.facts(str(source))]
     before = resume.begun(facts, (), Options(), MACHINE, [item])

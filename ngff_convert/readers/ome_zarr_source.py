@@ -190,7 +190,9 @@ def _labels(nodes: Nodes, folder: str, life: Life, warnings: list[str]) -> tuple
             group = nodes.group(place.folder)
             if group is None:
                 raise ReadError(f"{at(nodes.storage, place.folder)}: is an array, not a label image")
-            found.append(replace(_opened(nodes, group, place, None, _Stated(None, 0), life, own), is_label=True))
+            found.append(
+                replace(_opened(nodes, group, place, None, _Stated(None, 0), life, own), is_label=True)
+            )
         except (ReadError, UnsupportedInput) as error:
             warnings.append(f"its label image {name} is left out: {error}")
         warnings += [f"label image {name}: {line}" for line in own]

@@ -1,0 +1,105 @@
+"""Properties of the values of a label image, from a table of comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from ngff_convert.errors import OptionError, ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VALUE_COLUMNS = ("label-value", "label_value", "label")
+"""What the column of values is called; where there is none of them, it is the first."""
+
+DELIMITERS = ",;\t"
+
+MAX_ROWS = 100_000
+"""More would be metadata of tens of megabytes, which every viewer reads before it shows anything."""
+
+
+def read(path: str) -> dict[int, dict[str, Any]]:
+    """Return the properties that a table states: value -> name -> number or text.
+
+    Numbers are kept as numbers. A cell that is empty, or no finite number such as ``nan``, says nothing.
+
+    Raises
+    ------
+    ReadError
+        It cannot be read, or is no text in UTF-8.
+    OptionError
+        A row or a value cannot be meant; it is named with its line and column.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:  # noqa: PTH123
+            head = file.readline()
+            file.seek(0)
+            rows = csv.reader(file, delimiter=max(DELIMITERS, key=head.count), strict=True)
+            names = _names(path, next(rows, []))
+            return _properties(path, names, rows)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}; is it the table?") from error
+    except UnicodeDecodeError as error:
+        raise ReadError(f"{path}: is no text in UTF-8: {error.reason}; save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise OptionError(f"{path}: line {rows.line_num}: {error}; save it as CSV again") from error
+
+
+def _names(path: str, row: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in row]
+    if len(names) < 2:
+        raise OptionError(
+            f"{path}: line 1: names {len(names)} column{'s' * (len(names) != 1)}; that of the label values, "
+            "and at least one property, are needed"
+        )
+    for at, name in enumerate(names):
+        if not name or name in names[:at]:
+            what = f"{name!r} is there twice" if name else "has no name"
+            raise OptionError(f"{path}: line 1, column {at + 1}: {what}; give each column a name of its own")
+    return names
+
+
+def _properties(path: str, names: list[str], rows: Any) -> dict[int, dict[str, Any]]:  # noqa: ANN401 - csv's
+    lower = [name.lower() for name in names]
+    own = next((lower.index(name) for name in VALUE_COLUMNS if name in lower), 0)
+    found: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        if not any(cell.strip() for cell in row):
+            continue
+        where = f"{path}: line {rows.line_num}"
+        if len(row) != len(names):
+            raise OptionError(f"{where}: has {len(row)} columns, but line 1 names {len(names)}")
+        value = _number(row[own])
+        if not isinstance(value, int):
+            if not (isinstance(value, float) and value.is_integer()):
+                raise OptionError(
+                    f"{where}, column {names[own]}: {row[own]!r} is no label value; a whole number is needed"
+                )
+            value = int(value)
+        if value in found:
+            raise OptionError(f"{where}, column {names[own]}: the value {value} is there a second time")
+        if len(found) >= MAX_ROWS:
+            raise OptionError(f"{where}: more than {MAX_ROWS} values; keep such a table beside the store")
+        cells = {
+            name: _number(cell) for at, (name, cell) in enumerate(zip(names, row, strict=True)) if at != own
+        }
+        found[value] = {name: cell for name, cell in cells.items() if cell is not None}
+    if not found:
+        raise OptionError(f"{path}: has no row below its first line, which names the columns")
+    return found
+
+
+def _number(cell: str) -> int | float | str | None:
+    """Return what a cell says: a whole number, a number, text, or nothing."""
+    text = cell.strip()
+    for kind in (int, float):
+        try:
+            number = kind(text)
+        except ValueError:
+            continue
+        if "_" in text:  # Python's own way of writing numbers
+            return text
+        return number if isfinite(number) else None
+    return text or None
