@@ -168,16 +168,25 @@ def _median(out: Block, block: Block, factors: tuple[int, ...]) -> None:
 
 
 def _mode(out: Block, block: Block, factors: tuple[int, ...]) -> None:
-    """Most frequent value; of several equally frequent ones the smallest."""
-    cells = np.sort(_offsets(block, factors), axis=0)
-    out[...] = cells[0]
-    run = np.ones(out.shape, np.uint32)
+    """Most frequent value; of several equally frequent ones the smallest.
+
+    Within an object all voxels of a cell are the same: only those of other cells are counted.
+    """
+    first, *others = _offsets(block, factors)
+    out[...] = first
+    mixed = np.zeros(out.shape, bool)
+    for cell in others:
+        mixed |= cell != first
+    cells = np.sort([cell[mixed] for cell in (first, *others)], axis=0)
+    found = cells[0].copy()
+    run = np.ones(found.shape, np.uint32)
     longest = run.copy()
     for previous, cell in pairwise(cells):
         run = np.where(cell == previous, run + 1, 1).astype(np.uint32)
         longer = run > longest
         longest[longer] = run[longer]
-        out[longer] = cell[longer]
+        found[longer] = cell[longer]
+    out[mixed] = found
 
 
 METHODS: dict[str, Method] = {

@@ -37,15 +37,21 @@ def distinct(block: NDArray[Any], limit: int) -> tuple[int, ...] | None:
     """
     import numpy as np
 
-    if block.dtype.itemsize == 1:
-        values = np.flatnonzero(np.bincount(block.reshape(-1).view(np.uint8), minlength=256))
-        return tuple(sorted(values.astype(np.uint8).view(block.dtype).tolist()))
     flat = block.reshape(-1)
+    small = flat.dtype.itemsize <= 2
     found: set[int] = set()
     for start in range(0, flat.size, SLAB_VOXELS):
         slab = flat[start : start + SLAB_VOXELS]
-        edges = np.flatnonzero(slab[1:] != slab[:-1])
-        found.update(np.unique(slab[np.append(edges, slab.size - 1)]).tolist())
+        changes = slab[1:] != slab[:-1]
+        few = 8 * np.count_nonzero(changes) < slab.size
+        ends = slab[np.append(np.flatnonzero(changes), slab.size - 1)] if few else slab
+        if small:  # a table of all values is faster than sorting
+            seen = np.zeros(256**flat.dtype.itemsize, bool)
+            seen[ends.view(f"u{flat.dtype.itemsize}")] = True
+            ends = np.flatnonzero(seen).astype(f"u{flat.dtype.itemsize}").view(flat.dtype)
+        else:
+            ends = np.unique(ends)
+        found.update(ends.tolist())
         if len(found) > limit:
             return None
     return tuple(sorted(found))
