@@ -99,9 +99,9 @@ class _Labelled:
         self._own = options.own_labels
         self._given: list[_Given] = []
         self._open = ExitStack()
-        self.paths: Sequence[str] = source.paths
-        self.warnings: Sequence[str] = source.warnings
-        self.missing: Sequence[str] = source.missing
+        self._paths: list[str] = []
+        self._warnings: list[str] = []
+        self._missing: list[str] = []
         count = len(source.images)
         self._chosen = tuple(range(count)) if options.images is None else options.images
         try:
@@ -134,11 +134,26 @@ class _Labelled:
         properties = None
         if table is not None:
             properties = Legend(properties=label_table.read(table))
-            self.paths = [*self.paths, table]
-        self.paths = [*self.paths, *(path for path in opened.paths if path not in self.paths)]
-        self.warnings = [*self.warnings, *(f"labels {name}: {line}" for line in opened.warnings)]
-        self.missing = [*self.missing, *(f"labels {name}: {line}" for line in opened.missing)]
+            self._paths.append(table)
+        self._paths += opened.paths
+        self._warnings += [f"labels {name}: {line}" for line in opened.warnings]
+        self._missing += [f"labels {name}: {line}" for line in opened.missing]
         self._given.append(_Given(name, path, images, properties))
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """Every file of the input, and of the label images."""
+        return list(dict.fromkeys([*self._source.paths, *self._paths]))
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What was odd about any of them, so far as images were opened."""
+        return [*self._source.warnings, *self._warnings]
+
+    @property
+    def missing(self) -> Sequence[str]:
+        """What should be there and is not."""
+        return [*self._source.missing, *self._missing]
 
     def image(self, number: int) -> Image:
         """Return an image with its label images; those that are given go before its own of that name."""

@@ -52,17 +52,27 @@ def decided(of: Decided, original: Image, options: Options, available: Resources
     MemoryBudgetError
         No plan fits the memory given.
     """
-    factors = [tuple(level.factor[2:]) for level in of.plan.levels]
+    grid = Grid(original.pixels.shape, of.image.pixels.shape, (original.calibration, of.image.calibration))
+    given = dict(options.labels)
     found = []
     for label in original.labels:
-        where = f"--labels {label.name}"
-        steps = steps_of(factors, where)
-        grid = Grid(
-            original.pixels.shape, of.image.pixels.shape, (original.calibration, of.image.calibration)
-        )
-        image = fitted(label, grid, options, where)
-        found.append(planned(image, of.plan.axes, steps, of.folder, of.number, options, available, where))
+        try:
+            found.append(_decided(label, of, grid, options, available, f"--labels {label.name}"))
+        except OptionError as error:
+            if label.name in given:
+                raise
+            raise OptionError(
+                f"{str(error).replace('--labels', 'label image')}; or leave the input's out: --no-labels"
+            ) from error
     return found
+
+
+def _decided(
+    label: Image, of: Decided, grid: Grid, options: Options, available: Resources, where: str
+) -> Decided:
+    steps = steps_of([tuple(level.factor[2:]) for level in of.plan.levels], where)
+    image = fitted(label, grid, options, where)
+    return planned(image, of.plan.axes, steps, of.folder, of.number, options, available, where)
 
 
 @dataclass(frozen=True, slots=True)

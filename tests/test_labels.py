@@ -461,6 +461,31 @@ def test_a_label_image_that_cannot_be_read_is_left_out_and_told(ims: Path, seg: 
         assert len([line for line in source.warnings if "is left out" in line]) == 2
 
 
+def test_a_label_image_of_the_input_that_does_not_fit_may_be_left_out(
+    ims: Path, seg: Path, tmp_path: Path
+) -> None:
+    first = made(ims, tmp_path / "in.ome.zarr", with_labels(seg))
+    path = first / "labels/nuclei/zarr.json"
+    document = json.loads(path.read_text())
+    for dataset in document["attributes"]["ome"]["multiscales"][0]["datasets"]:
+        dataset["coordinateTransformations"] = [{"type": "scale", "scale": [5, 5, 5]}]
+    path.write_text(json.dumps(document))
+    refused(first, Options(), r"^label image nuclei: its voxels are 5 x 5 x 5 .*: --no-labels$")
+    convert(first, tmp_path / "out.ome.zarr", Options(own_labels=False))
+    assert not (tmp_path / "out.ome.zarr/labels").exists()
+
+
+def test_what_is_odd_about_any_file_is_told(ims: Path, seg: Path, tmp_path: Path) -> None:
+    first = made(ims, tmp_path / "in.ome.zarr", with_labels(seg))
+    path = first / "zarr.json"
+    document = json.loads(path.read_text())
+    document["attributes"]["ome"]["multiscales"][0]["axes"][-1]["unit"] = "parrot"
+    path.write_text(json.dumps(document))
+    events: list[Event] = []
+    convert(first, tmp_path / "out.ome.zarr", with_labels(seg, "cells"), events.append)
+    assert [e.message for e in events if isinstance(e, Note) and "parrot" in e.message]
+
+
 def test_a_label_image_of_a_store_is_a_source(ims: Path, seg: Path, tmp_path: Path) -> None:
     first = made(ims, tmp_path / "in.ome.zarr", with_labels(seg))
     store = made(ims, tmp_path / "out.ome.zarr", with_labels(first / "labels/nuclei", "cells"))
