@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 SAME_SPACING = 0.01
 """Voxel sizes that differ by no more than this share are the same."""
 
+NEARLY = 0.05
+"""Factors that differ by no more than this share from a whole number are that number."""
+
 # -- whether they fit, and how they are written ------------------------------------------------------------
 
 
@@ -70,7 +73,7 @@ def decided(of: Decided, original: Image, options: Options, available: Resources
 def _decided(
     label: Image, of: Decided, grid: Grid, options: Options, available: Resources, where: str
 ) -> Decided:
-    steps = steps_of([tuple(level.factor[2:]) for level in of.plan.levels], where)
+    steps = steps_of([(level.factor[2:], level.shape[2:]) for level in of.plan.levels], where)
     image = fitted(label, grid, options, where)
     return planned(image, of.plan.axes, steps, of.folder, of.number, options, available, where)
 
@@ -178,23 +181,37 @@ def _sizes(shape: Shape) -> str:
     return " x ".join(map(str, (shape[0], *shape[2:]))) + " (t z y x)"
 
 
-def steps_of(factors: Sequence[Sequence[float]], where: str) -> tuple[tuple[int, int, int], ...]:
+def steps_of(
+    levels: Sequence[tuple[Sequence[float], Sequence[int]]], where: str
+) -> tuple[tuple[int, int, int], ...]:
     """Return the factors from each level of an image to the next.
+
+    Other programs state 71 / 35 where they leave out every other of 71 voxels: that is 2.
+
+    Parameters
+    ----------
+    levels
+        For each level its factor and its size, both (z, y, x).
+    where
+        What the label image is called in a message.
 
     Raises
     ------
     OptionError
-        They are no whole numbers: of such, no voxel of a label image can be made.
+        They are no whole numbers: by others, no voxel of a label image can be made.
     """
     steps = []
-    for above, level in pairwise(factors):
-        z, y, x = (b / a for a, b in zip(above, level, strict=True))
-        step = (round(z), round(y), round(x))
-        if min(step) < 1 or any(abs(s - own) > 0.05 * s for s, own in zip(step, (z, y, x), strict=True)):
-            raise OptionError(
-                f"{where}: a level of its image is {z:.4g} x {y:.4g} x {x:.4g} times (z y x) smaller than "
-                "the one above; label images are made smaller by whole numbers: use --pyramid build for it"
-            )
+    for (above, sizes), (level, smaller) in pairwise(levels):
+        ratios = [b / a for a, b in zip(above, level, strict=True)]
+        z, y, x = (max(1, round(ratio)) for ratio in ratios)
+        step = (z, y, x)
+        for factor, ratio, size, left in zip(step, ratios, sizes, smaller, strict=True):
+            if abs(factor - ratio) > NEARLY * factor and left not in (size // factor, -(-size // factor)):
+                by = " x ".join(f"{one:.4g}" for one in ratios)
+                raise OptionError(
+                    f"{where}: a level of its image is {by} times (z y x) smaller than the one above; label "
+                    "images are made smaller by whole numbers: make the image with --pyramid build"
+                )
         steps.append(step)
     return tuple(steps)
 

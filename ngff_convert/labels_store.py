@@ -250,8 +250,8 @@ def _decided(source: Source, options: Options, name: str, legend: Legend | None,
     )
     where = f"labels {name}"
     shape = on.image.pixels.shape
-    factors = [(1.0, 1.0, 1.0), *(level.factor for level in on.image.native_levels)]
-    steps = labels.steps_of(factors, where)
+    native = [(level.factor, level.pixels.shape[2:]) for level in on.image.native_levels]
+    steps = labels.steps_of([((1.0, 1.0, 1.0), shape[2:]), *native], where)
     image = labels.fitted(label, labels.Grid(shape, shape, (on.image.calibration,)), plain, where)
     return labels.planned(image, on.stored.axes, steps, None, number, plain, machine.resources(), where)
 
@@ -335,8 +335,15 @@ class _Names:
         """Return the part of a group's metadata that is of OME-NGFF."""
         if self._of.version == "0.4":
             return document
-        inner = document.setdefault("attributes", {}).setdefault("ome", {"version": self._of.version})
-        return cast("dict[str, Any]", inner)
+        inner: dict[str, Any] = document
+        for key in ("attributes", "ome"):
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise TargetError(
+                    f"{at(self._root, self._group)}: its {key} are no object; mend the store first"
+                )
+        inner.setdefault("version", self._of.version)  # ome-zarr-py leaves it out, and ngio then finds none
+        return inner
 
     def _write(self, path: str, document: dict[str, Any]) -> None:
         """Write a file of metadata in one step."""

@@ -23,6 +23,7 @@ from ngff_convert.downsample import shrink
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput, VerificationError
 from ngff_convert.events import Event, Note, RegionDone
 from ngff_convert.label_colors import colors
+from ngff_convert.labels import steps_of as factors_of
 from ngff_convert.readers.ome_masks_reader import OmeMasksReader
 from ngff_convert.testing import coded_pixels
 from ngff_convert.validate import validate
@@ -583,3 +584,14 @@ def test_a_dry_run_and_inspect_show_them(
     assert main(["inspect", str(store)]) == 0
     assert "labels       nuclei, uint16" in capsys.readouterr().out
     assert main([str(ims), str(tmp_path / "x"), "--labels", f"a={seg}", "--labels", "nuclei"]) == 2
+
+
+# -- levels of other programs ------------------------------------------------------------------------------
+
+
+def test_factors_of_levels_that_are_rounded_down() -> None:
+    sizes = [(9, 71, 91), (9, 35, 45), (9, 17, 22), (9, 8, 11)]
+    levels = [(tuple(a / b for a, b in zip(sizes[0], size, strict=True)), size) for size in sizes]
+    assert factors_of(levels, "") == ((1, 2, 2),) * 3
+    with pytest.raises(OptionError, match=r"is 1 x 2.5 x 2.5 times \(z y x\) smaller .*--pyramid build"):
+        factors_of([((1, 1, 1), (9, 100, 100)), ((1, 2.5, 2.5), (9, 40, 40))], "--labels a")
