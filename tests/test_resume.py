@@ -100,8 +100,6 @@ OTHER: dict[str, Any] = {
     "label_properties": (("a", "a.csv"),),
     "label_method": "nearest",
     "own_labels": False,
-    "wells": ("B02",),
-    "fields": ("0",),
 }
 
 
