@@ -93,6 +93,7 @@ OTHER: dict[str, Any] = {
     "ome_xml": False,
     "original_metadata": False,
     "reader": "tiff",
+    "dataset": ("data",),
     "axes": "tz",
     "shape": (4, 4),
     "files_from": "list.txt",
