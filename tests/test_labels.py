@@ -17,7 +17,7 @@ from stores import attributes
 from stores import levels as stored_levels
 
 import ngff_convert
-from ngff_convert import Options, array_job, convert, label_colors, machine
+from ngff_convert import Codec, Options, array_job, convert, label_colors, machine
 from ngff_convert.cli import main
 from ngff_convert.downsample import shrink
 from ngff_convert.errors import OptionError, ReadError, UnsupportedInput, VerificationError
@@ -218,6 +218,16 @@ def test_native_levels_of_the_image_have_label_images_of_their_factors(tmp_path:
     for k, level in enumerate(pixels(store / "labels/nuclei")):
         np.testing.assert_array_equal(level[0], own[:: 2**k, :: 2**k])
     assert k == 2
+
+
+def test_beside_copied_chunks_labels_are_made(ims: Path, tmp_path: Path) -> None:
+    own = objects() > 0
+    seg = write_labels(tmp_path / "seg.tif", own)
+    options = Options(
+        labels=(("nuclei", str(seg)),), codec=Codec("source"), ngff_version="0.4", verify="full"
+    )
+    store = made(ims, tmp_path / "out.ome.zarr", options)
+    np.testing.assert_array_equal(pixels(store / "labels/nuclei", "0.4")[0], own)
 
 
 def test_spacing_is_the_images_where_it_is_not_known_or_the_same(ims: Path, tmp_path: Path) -> None:
