@@ -26,6 +26,9 @@ PERCENTILES = (0.1, 99.9)
 SAMPLE_VOXELS = 2**18
 """About so many voxels of a channel are looked at."""
 
+SORTED_VOXELS = 2**16
+"""About so many of them tell the percentiles: 65 are beyond each."""
+
 NARROW = ("bool", "int8", "uint8", "int16", "uint16")
 """Types whose every value fits on a slider."""
 
@@ -58,11 +61,12 @@ def _estimate(levels: Levels, plan: WritePlan, channel: int) -> Estimate | None:
     level = len(plan.levels) - 1
     boxes = _sample(plan.levels[level], channel)
     sample = np.concatenate([levels.read(level, box).ravel() for box in boxes])
-    ordered = np.sort(sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample)
-    if not ordered.size:
+    known = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample
+    if not known.size:
         return None
+    ordered = np.sort(known[:: max(1, known.size // SORTED_VOXELS)])
     low, high = (_quantile(ordered, percent / 100) for percent in PERCENTILES)
-    return Estimate(low, high, float(ordered[0]), float(ordered[-1]))
+    return Estimate(low, high, float(known.min()), float(known.max()))
 
 
 def _quantile(ordered: NDArray[Any], share: float) -> float:

@@ -96,6 +96,16 @@ class Sink:
     flush: bool = False
     mark: str = ""
 
+    @property
+    def driver(self) -> str:
+        """What tensorstore calls the format."""
+        return "zarr" if self.ngff_version == "0.4" else "zarr3"
+
+    @property
+    def file(self) -> str:
+        """What the file is called that describes an array."""
+        return ".zarray" if self.ngff_version == "0.4" else "zarr.json"
+
     def path(self, level: int) -> str:
         """Return where a level is in the store."""
         return f"{self.folder}/{level}" if self.folder else str(level)
@@ -106,15 +116,16 @@ class Sink:
 
     def create(self, plan: WritePlan) -> None:
         """Make an empty array for every level, or open those of an equal plan that are there already."""
-        name = ".zarray" if self.ngff_version == "0.4" else "zarr.json"
         for number, level in enumerate(plan.levels):
             metadata = _zarr_metadata(level, plan)
+            path = f"{self.path(number)}/{self.file}"
             try:
                 if level.copied:  # tensorstore knows no filters
-                    self.storage.write(f"{self.path(number)}/{name}", json.dumps(metadata).encode())
-                    continue
-                _remove_unfinished(self.storage, f"{self.path(number)}/{name}")
-                _described(self, number, metadata=metadata, create=True).result()
+                    self.storage.write(path, json.dumps(metadata).encode())
+                elif _is_described(self.storage, path):
+                    _open(self, number, _context(self.workers, self.flush), metadata=metadata).result()
+                else:
+                    self.storage.write(path, _document(self.driver, self.file, json.dumps(metadata)))
             except (ValueError, OSError) as error:
                 raise _write_error(self.name(number), error) from error
 
@@ -221,13 +232,26 @@ def forget_arrays() -> None:
     _padded.cache_clear()
 
 
-def _remove_unfinished(storage: Writable, path: str) -> None:
-    """Remove the metadata of an array of which a power cut left a part, or no more than the name."""
-    if storage.has(path):
-        try:
-            json.loads(storage.read(path, MAX_METADATA_BYTES))
-        except ValueError:
-            storage.remove(path)
+def _is_described(storage: Writable, path: str) -> bool:
+    """Return whether the metadata of an array are there; a power cut may leave a part, or just the name."""
+    if not storage.has(path):
+        return False
+    try:
+        json.loads(storage.read(path, MAX_METADATA_BYTES))
+    except ValueError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=OPEN_ARRAYS)
+def _document(driver: str, name: str, metadata: str) -> bytes:
+    """Return the file that describes an array, as tensorstore writes it; many images have equal ones."""
+    memory = {"driver": "memory"}
+    context = ts.Context()
+    ts.open(
+        {"driver": driver, "kvstore": memory, "metadata": json.loads(metadata)}, create=True, context=context
+    ).result()
+    return bytes(ts.KvStore.open(memory, context=context).result().read(name).result().value)
 
 
 def _can_be_shared(layout: Any) -> bool:  # noqa: ANN401 - tensorstore has no types
@@ -245,17 +269,12 @@ def _write_error(where: str, error: Exception) -> WriteError:
 
 def _open(sink: Sink, level: int, context: Any, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
     spec = {
-        "driver": "zarr" if sink.ngff_version == "0.4" else "zarr3",
+        "driver": sink.driver,
         "kvstore": sink.storage.kvstore(sink.path(level)),
         "open": True,
         **how,
     }
     return ts.open(spec, context=context)
-
-
-def _described(sink: Sink, level: int, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
-    """Open or create an array in a context that has no chunks to write, which it would wait for."""
-    return _open(sink, level, _metadata_context(sink.flush), **how)
 
 
 def _for_chunks(sink: Sink, level: int, metadata: Any) -> Any:  # noqa: ANN401 - tensorstore has no types
@@ -265,14 +284,10 @@ def _for_chunks(sink: Sink, level: int, metadata: Any) -> Any:  # noqa: ANN401 -
 
 @lru_cache(maxsize=OPEN_ARRAYS)
 def _array(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no types
-    try:
-        return _for_chunks(sink, level, _described(sink, level).result().spec().to_json()["metadata"])
-    except (ValueError, OSError):
-        path = f"{sink.path(level)}/.zarray"
-        document = json.loads(sink.storage.read(path, MAX_METADATA_BYTES)) if sink.storage.has(path) else {}
-        if not is_shuffled(document):
-            raise
+    document = json.loads(sink.storage.read(f"{sink.path(level)}/{sink.file}", MAX_METADATA_BYTES))
+    if is_shuffled(document):
         return Shuffled(_for_chunks(sink, level, as_bytes(document)), document)
+    return _for_chunks(sink, level, document)
 
 
 @lru_cache(maxsize=8)
@@ -291,15 +306,6 @@ def _padded(sink: Sink, level: int) -> Any:  # noqa: ANN401 - tensorstore has no
 
 @lru_cache(maxsize=8)
 def _context(workers: int, flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
-    return _new_context(workers, flush)
-
-
-@lru_cache(maxsize=2)
-def _metadata_context(flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
-    return _new_context(1, flush)
-
-
-def _new_context(workers: int, flush: bool) -> Any:  # noqa: ANN401 - tensorstore has no types
     return ts.Context(
         {
             "cache_pool": {"total_bytes_limit": 0},

@@ -9,6 +9,7 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -116,8 +117,15 @@ class Folder:
         """Write a file, and the folders it is in; raises `OSError`."""
         place = os.path.join(self.root, path)  # noqa: PTH118
         os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120
-        with open(place, "wb") as stream:  # noqa: PTH123
-            stream.write(content)
+        half = f"{place}_{os.getpid():x}.__lock"  # as tensorstore calls them, and swept away like those
+        try:
+            with open(half, "wb") as stream:  # noqa: PTH123
+                stream.write(content)
+            os.replace(half, place)  # noqa: PTH105
+        except OSError:
+            with suppress(OSError):
+                os.unlink(half)  # noqa: PTH108
+            raise
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder with all that is in it, if it is there; raises `OSError`."""
