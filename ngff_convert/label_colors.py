@@ -75,7 +75,7 @@ def colors(values: Iterable[int]) -> dict[int, Rgba]:
     Examples
     --------
     >>> colors([0, 1, 2])
-    {0: (0, 0, 0, 0), 1: (0, 74, 255, 255), 2: (148, 255, 0, 255)}
+    {0: (0, 0, 0, 0), 1: (0, 73, 255, 255), 2: (146, 255, 0, 255)}
     """
     found: dict[int, Rgba] = {}
     taken: set[Rgba] = set()

@@ -999,7 +999,7 @@ def test_a_plate_by_another_program(tmp_path: Path) -> None:
     assert len(whole.rois) == len(ome_types.from_tiff(path).rois)
     with opened(path) as source:
         for number, found in enumerate(source.images):
-            stored = levels(tmp_path / "out" / str(number), "0.5")[0]
+            stored = levels(tmp_path / "out" / report.folders[number], "0.5")[0]
             np.testing.assert_array_equal(stored, found.pixels[0])
             assert_pixels(found, truth_of("ometiff/bf_plate.ome.tif")[number])
 

@@ -499,7 +499,7 @@ def test_every_tiff_is_equal_or_refused(sample: str, tmp_path: Path) -> None:
     if source.suffix == ".json" or source.stat().st_size > 20 * 2**20:
         pytest.skip("no small TIFF")
     try:
-        done = write_references(str(source), tmp_path / "out.json", Options(layout="bioformats2raw"))
+        done = write_references(str(source), tmp_path / "out.json", Options())
     except ConversionError:
         assert not (tmp_path / "out.json").exists()
         return
