@@ -13,9 +13,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorstore as ts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 
@@ -94,6 +95,11 @@ class Shuffled:
 class _Part:
     part: Any
     stored: np.dtype[Any]
+    order: tuple[int, ...] = ()
+
+    def transpose(self, order: Sequence[int]) -> _Part:
+        """Return the box with its axes in another order."""
+        return _Part(self.part, self.stored, tuple(order))
 
     def read(self, order: str = "C") -> _Part:
         """Return itself: it is read by `result`."""
@@ -109,11 +115,15 @@ class _Part:
         planes = data.reshape(n, width, -1)
         for byte in range(width):  # by columns: several times as fast as one transposed copy
             whole[..., byte] = planes[:, byte]
-        return whole.view(self.stored).reshape(n, *shape).astype(self.stored.newbyteorder("="), copy=False)
+        native = self.stored.newbyteorder("=")
+        found = whole.view(self.stored).reshape(n, *shape).astype(native, copy=False)
+        return found.transpose(self.order) if self.order else found
 
 
 def opened(spec: dict[str, Any], document: dict[str, Any], context: Any, *, given: bool = False) -> Any:  # noqa: ANN401
     """Open an array by its metadata, or as if they were those that are given."""
+    import tensorstore as ts  # readers need the rest where nothing is of Zarr
+
     shuffled = is_shuffled(document)
     if not shuffled and not given:
         return ts.open(spec, open=True, read=True, context=context).result()

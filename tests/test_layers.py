@@ -57,7 +57,7 @@ LAYERS = [
         "journal",
         "omexml_source",
     },
-    {"pyramid", "chunking", "options", "shuffled", "validation"},
+    {"pyramid", "chunking", "options", "validation"},
     {"events", "readers", "option_values"},
     {"verification"},
     {"write_plan"},
@@ -65,12 +65,13 @@ LAYERS = [
     {"storage"},
     {"storage_disk", "storage_remote"},
     {"storage_contract", "zip_writer", "file_system"},
-    {"units", "errors", "version", "ome_schema", "ngff_systems", "plates"},
+    {"units", "errors", "version", "ome_schema", "ngff_systems", "plates", "shuffled"},
 ]
 # Readers have layers of their own within their family of formats, above only these.
 STORAGE = {"storage", "storage_contract", "storage_disk"}
 VALIDATION_IMPORTS = {"model", "units", "errors", "ome_schema", "shuffled", *STORAGE}
-READERS_IMPORT = {"model", "plates", "units", "errors", "ome_schema", "storage", "readers.contract"}
+BELOW_READERS = {"model", "plates", "units", "errors", "ome_schema", "shuffled", "storage"}
+READERS_IMPORT = {*BELOW_READERS, "readers.contract"}
 
 
 def modules() -> dict[str, Path]:

@@ -14,12 +14,12 @@ from peaks import assert_within, needs_proc
 from test_ome_zarr import axes, read
 
 import ngff_convert
-from ngff_convert import Options, convert
+from ngff_convert import Codec, Options, convert
 from ngff_convert.errors import ReadError, TargetError, UnsupportedInput
 from ngff_convert.model import Box
 from ngff_convert.readers.ome_zarr import OmeZarrReader
 from ngff_convert.readers.zarr_pixels import ZarrPixels
-from ngff_convert.testing import check_reader, coded_pixels
+from ngff_convert.testing import check_reader, coded_pixels, write_ims
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -487,3 +487,32 @@ def _noise(path: Path, kind: str) -> None:
 def test_the_budget_is_kept(tmp_path: Path, kind: str, words: str, budget: int) -> None:
     _noise(tmp_path / "in.zarr", kind)
     assert_within(budget, tmp_path / "in.zarr", tmp_path / "out", *words.split())
+
+
+@pytest.mark.parametrize("filters", [{"compression": "gzip", "shuffle": True}, {"shuffle": True}])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_store_whose_shuffled_chunks_were_copied_is_read(
+    tmp_path: Path, filters: dict[str, Any], dtype: str
+) -> None:
+    data = coded_pixels((1, 2, *SHAPE), dtype)
+    write_ims(tmp_path / "in.ims", data, chunks=(2, 16, 25), filters=filters)
+    convert(tmp_path / "in.ims", tmp_path / "a.zarr", Options(codec=Codec("source"), ngff_version="0.4"))
+    assert json.loads((tmp_path / "a.zarr" / "0" / ".zarray").read_text())["filters"]
+    check_reader(OmeZarrReader(), str(tmp_path / "a.zarr"))
+    box = Box((0, 1, 1, 10, 3), (1, 2, 4, 35, 58))
+    with ngff_convert.open(tmp_path / "a.zarr") as source:
+        pixels = source.images[0].pixels
+        assert isinstance(pixels, ZarrPixels)
+        np.testing.assert_array_equal(pixels.read(box), data[box.slices])
+        np.testing.assert_array_equal(pixels.read_by_library(box), data[box.slices])
+    convert(tmp_path / "a.zarr", tmp_path / "b.zarr", Options(verify="full"))
+    np.testing.assert_array_equal(read(tmp_path / "b.zarr"), data)
+
+
+def test_a_shuffle_of_another_width_than_the_voxels_is_refused_by_name(tmp_path: Path) -> None:
+    put(tmp_path / "a.zarr", v2(chunks=[1, 16, 25]))
+    file = tmp_path / "a.zarr" / "0" / ".zarray"
+    shuffle = {"id": "shuffle", "elementsize": 4}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "filters": [shuffle]}))
+    with pytest.raises(UnsupportedInput, match='the filter "shuffle"'):
+        read(tmp_path / "a.zarr")

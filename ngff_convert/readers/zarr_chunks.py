@@ -59,6 +59,13 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": _zstd,
 }
 
+_SHUFFLE = "shuffle"
+"""The filter of Zarr v2 that puts the first bytes of all voxels before the second ones."""
+
+
+def _unshuffled(data: bytes, itemsize: int) -> bytes:
+    return np.frombuffer(data, np.uint8).reshape(itemsize, -1).T.tobytes()
+
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
@@ -117,9 +124,10 @@ def _fill(stated: Any, dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - from fore
 
 def _v2(document: Json, rank: int, fill: Any) -> Encoding | None:  # noqa: ANN401
     compressor = document.get("compressor")
-    names = (str(compressor["id"]),) if compressor else ()
+    filters = [str(one["id"]) for one in document.get("filters") or ()]
+    names = (*filters, *((str(compressor["id"]),) if compressor else ()))
     dimensions = range(rank) if document.get("order", "C") == "C" else reversed(range(rank))
-    known = set(names) <= _DECODERS.keys()
+    known = set(names) <= {_SHUFFLE, *_DECODERS}
     return Encoding(np.dtype(document["dtype"]), tuple(dimensions), names, fill) if known else None
 
 
@@ -219,7 +227,7 @@ def has_pieces(storage: Storage) -> bool:
 def _decoded(pixels: ZarrPixels, stored: Encoding, data: bytes) -> NDArray[Any]:
     """Return a chunk as (t, c, z, y, x)."""
     for name in reversed(stored.codecs):
-        data = _DECODERS[name](data)
+        data = _unshuffled(data, stored.dtype.itemsize) if name == _SHUFFLE else _DECODERS[name](data)
     sizes = dict(zip(AXES, pixels.grid, strict=True))
     shape = [sizes[axis] for axis in pixels.axes]
     chunk = np.frombuffer(data, stored.dtype).reshape([shape[n] for n in stored.order])

@@ -19,6 +19,7 @@ from ngff_convert.model import AXES, Box
 from ngff_convert.readers import zarr_chunks
 from ngff_convert.readers.contract import LazyPixels
 from ngff_convert.readers.zarr_nodes import list_of, object_of, shown
+from ngff_convert.shuffled import Shuffled, as_bytes, is_shuffled
 from ngff_convert.storage import at, check_reached
 
 if TYPE_CHECKING:
@@ -208,7 +209,10 @@ def _opened(pixels: ZarrPixels) -> Any:  # noqa: ANN401 - tensorstore has no typ
     import tensorstore as ts
 
     document = pixels.document
+    shuffled = is_shuffled(document)
     if document.get("zarr_format") == 2:
+        if shuffled:
+            document = as_bytes(document)
         _check_filters(document, pixels.where)
         document = {key: value for key, value in document.items() if key in _V2_KEYS}
         document["compressor"] = _for_reading(document.get("compressor"))
@@ -218,7 +222,7 @@ def _opened(pixels: ZarrPixels) -> Any:  # noqa: ANN401 - tensorstore has no typ
         "metadata": document,
     }
     try:
-        return ts.open(spec, open=True, assume_metadata=True, read=True, context=_context()).result()
+        array = ts.open(spec, open=True, assume_metadata=True, read=True, context=_context()).result()
     except (ValueError, OSError, NotImplementedError) as error:
         said = first_line(error).rpartition('"metadata": ')[2]
         if any(words in said for words in ("not registered", "not supported", "nsupported", "field")):
@@ -226,6 +230,7 @@ def _opened(pixels: ZarrPixels) -> Any:  # noqa: ANN401 - tensorstore has no typ
                 f"{pixels.where}: is stored in a way that is not handled: {said}"
             ) from error
         raise ReadError(f"{pixels.where}: its metadata are damaged: {said}; copy it again") from error
+    return Shuffled(array, pixels.document) if shuffled else array
 
 
 def _for_reading(compressor: Any) -> Any:  # noqa: ANN401 - from foreign metadata
