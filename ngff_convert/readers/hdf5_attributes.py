@@ -7,12 +7,15 @@ the first NUL, or as numbers. Text is UTF-8, or what the writer's Windows had.
 from __future__ import annotations
 
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
 from ngff_convert.readers.hdf5_files import HDF5_ERRORS, name_bytes
+
+if TYPE_CHECKING:
+    from ngff_convert.readers.hdf5_files import Hdf5Files
 
 MAX_TEXT_BYTES = 2**20
 """Longer texts are left out."""
@@ -20,18 +23,18 @@ MAX_TEXT_BYTES = 2**20
 _CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # XML cannot hold them
 
 
-def attributes(owner: Any) -> dict[str, str]:  # noqa: ANN401 - an h5py group or dataset
-    """Return the attributes of an object as text; those that cannot be read are left out."""
+def attributes(files: Hdf5Files, owner: Any) -> dict[str, str]:  # noqa: ANN401 - an h5py group or dataset
+    """Return the attributes of an object in one of some files as text; what cannot be read is left out."""
     names: list[bytes] = []
     try:
         h5py.h5a.iterate(owner.id, lambda name, *_: names.append(name))
     except HDF5_ERRORS:
         return {}
-    found = {decode_text(name): _attribute(owner, name) for name in names}
+    found = {decode_text(name): _attribute(files, owner, name) for name in names}
     return {name: text for name, text in found.items() if text is not None}
 
 
-def _attribute(owner: Any, name: bytes) -> str | None:  # noqa: ANN401
+def _attribute(files: Hdf5Files, owner: Any, name: bytes) -> str | None:  # noqa: ANN401
     try:
         attribute = h5py.h5a.open(owner.id, name)
         dtype = attribute.dtype
@@ -43,7 +46,10 @@ def _attribute(owner: Any, name: bytes) -> str | None:  # noqa: ANN401
             raw = np.empty(attribute.shape, dtype)
             attribute.read(raw)
             return text_of(raw)
-        return text_of(owner.attrs[name])
+        if not dtype.hasobject:
+            return text_of(owner.attrs[name])
+        with files.checked(owner) as same:
+            return text_of(same.attrs[name])
     except HDF5_ERRORS:
         return None
 

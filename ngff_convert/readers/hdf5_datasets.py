@@ -192,10 +192,10 @@ def _look(files: Hdf5Files, path: str, name: str, place: Place) -> Found | str:
         words = f"{' x '.join(map(str, shape)) or 'one'} {dtype.name}"
         if not _are_numbers(dtype) or not 2 <= len(shape) <= 5 or 0 in shape:
             return words
-        texts = attributes(thing)
+        texts = attributes(files, thing)
         if texts.get("CLASS") in NOT_IMAGES:
             return ""
-        labels, scales = _labels(thing), _scales_of(thing)
+        labels, scales = _labels(files, thing), _scales_of(files, thing)
     read = tuple(_scale(files, place.path, *scale, n) for scale, n in zip(scales, shape, strict=True))
     storage = inspect(files, path, name)
     if storage is None:  # it was there a moment ago
@@ -210,33 +210,40 @@ def _are_numbers(dtype: np.dtype[Any]) -> bool:
 # HDF5's own functions for labels and scales free memory twice where the attributes are damaged.
 
 
-def _labels(dataset: Any) -> tuple[str, ...]:  # noqa: ANN401 - h5py is untyped
+def _labels(files: Hdf5Files, dataset: Any) -> tuple[str, ...]:  # noqa: ANN401 - h5py is untyped
     """Return the labels of the dimensions; none where they are not written, or cannot be read."""
     try:
-        labels = dataset.attrs.get("DIMENSION_LABELS", ())
+        labels = _several(files, dataset, "DIMENSION_LABELS")
         found = tuple(text_of(label) if isinstance(label, str | bytes) else "" for label in labels)
     except HDF5_ERRORS:
         return ()
     return found if len(found) == len(dataset.shape) else ()
 
 
-def _scales_of(dataset: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - h5py is untyped
+def _scales_of(files: Hdf5Files, dataset: Any) -> list[tuple[str, str]]:  # noqa: ANN401 - h5py is untyped
     """Return the path of the scale of each dimension, and its name; empty where there is none."""
     nothing = [("", "")] * len(dataset.shape)
     try:
-        lists = dataset.attrs.get("DIMENSION_LIST", ())
-        found = [_scale_at(dataset, references) for references in lists]
+        lists = _several(files, dataset, "DIMENSION_LIST")
+        found = [_scale_at(files, dataset, references) for references in lists]
     except HDF5_ERRORS:  # what it refers to is not there: then there is none
         return nothing
     return found if len(found) == len(nothing) else nothing
 
 
-def _scale_at(dataset: Any, references: Any) -> tuple[str, str]:  # noqa: ANN401 - h5py is untyped
+def _several(files: Hdf5Files, dataset: Any, name: str) -> Any:  # noqa: ANN401 - h5py is untyped
+    if name not in dataset.attrs:
+        return ()
+    with files.checked(dataset) as same:
+        return same.attrs[name]
+
+
+def _scale_at(files: Hdf5Files, dataset: Any, references: Any) -> tuple[str, str]:  # noqa: ANN401
     if not len(references) or not isinstance(references[0], h5py.Reference) or not references[0]:
         return "", ""
     scale = dataset.file[references[0]]
     path = scale.name or ""
-    return path, attributes(scale).get("NAME") or path.rsplit("/", 1)[-1]
+    return path, attributes(files, scale).get("NAME") or path.rsplit("/", 1)[-1]
 
 
 def _scale(files: Hdf5Files, path: str, name: str, called: str, n: int) -> Scale:
@@ -247,7 +254,8 @@ def _scale(files: Hdf5Files, path: str, name: str, called: str, n: int) -> Scale
     if storage is None or storage.shape != (n,) or storage.dtype.kind not in "iuf" or n > MAX_SCALE:
         return Scale(called)
     with files.object(storage.place) as dataset, damage_named(str(storage.place)):
-        unit = attributes(dataset).get("units", attributes(dataset).get("unit", ""))
+        texts = attributes(files, dataset)
+        unit = texts.get("units", texts.get("unit", ""))
     values = np.empty(n, storage.dtype.newbyteorder("="))
     read_box(files, storage, (0,), values)
     return Scale(called, unit, *_even(values.astype(np.float64)))

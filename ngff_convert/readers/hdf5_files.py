@@ -19,6 +19,7 @@ import h5py
 
 from ngff_convert.errors import ConversionError, ReadError, UnsupportedInput
 from ngff_convert.readers.contract import is_remote, open_file
+from ngff_convert.readers.hdf5_heaps import CheckedStream
 from ngff_convert.readers.open_files import FilePool, OpenFile
 
 if TYPE_CHECKING:
@@ -66,13 +67,25 @@ class Place(NamedTuple):
 class Hdf5File(OpenFile):
     """One open file: an h5py file for its structure, beside its bytes."""
 
+    _checked: h5py.File | None = None
+
     def understand(self) -> None:
         """Open it with h5py."""
         self.h5 = _open_h5(self.path, self.bytes)
+        if self.h5.driver == "fileobj":
+            self._checked = self.h5
+
+    def checked(self) -> h5py.File:
+        """Return it as h5py reads it through `hdf5_heaps`, for texts of variable length."""
+        if self._checked is None:
+            self._checked = _open_checked(self.path, self.bytes)
+        return self._checked
 
     def close(self) -> None:
-        """Close both."""
+        """Close everything."""
         self.h5.close()
+        if self._checked is not None:
+            self._checked.close()
         super().close()
 
 
@@ -104,11 +117,27 @@ class Hdf5Files(FilePool[Hdf5File]):
         with self.using(place.path) as file, damage_named(str(place)):
             yield file.h5[place.name]
 
+    @contextmanager
+    def checked(self, owner: Any) -> Iterator[Any]:  # noqa: ANN401 - an h5py group or dataset
+        """Yield the same object, to read texts of variable length, at which HDF5 may hang otherwise."""
+        if owner.file.driver == "fileobj":
+            yield owner
+        else:
+            with self.using(owner.file.filename) as file:
+                yield file.checked()[owner.name]
+
+
+def _open_checked(path: str, file: FileBytes) -> h5py.File:
+    stream = CheckedStream(file, path)
+    h5 = h5py.File(stream, "r")
+    stream.length_bytes = h5.id.get_create_plist().get_sizes()[1]
+    return h5
+
 
 def _open_h5(path: str, file: FileBytes) -> h5py.File:
     try:
         try:
-            return h5py.File(file.stream(), "r")
+            return _open_checked(path, file) if is_remote(path) else h5py.File(path, "r")
         except OSError as error:
             # Network file systems often have no locks to give, and reading needs none.
             if "unable to lock file" not in str(error) or f"errno = {EAGAIN}," in str(error):

@@ -220,7 +220,7 @@ def missing(level: LevelGroup, n_t: int, n_c: int) -> frozenset[tuple[int, int]]
 def stated_size(files: Hdf5Files, path: str, group: str) -> tuple[int, int, int] | None:
     """Return ``ImageSizeZ``, Y and X of a channel group, voxels."""
     with opened(files, path, group) as owner:
-        return size_zyx(attributes(owner), "ImageSize") if owner else None
+        return size_zyx(attributes(files, owner), "ImageSize") if owner else None
 
 
 def window(files: Hdf5Files, path: str, level: LevelGroup, c: int) -> tuple[float, float] | None:
@@ -230,7 +230,7 @@ def window(files: Hdf5Files, path: str, level: LevelGroup, c: int) -> tuple[floa
         return None
     try:
         with opened(files, path, level.channel(t, c)) as group:
-            limits = attributes(group)
+            limits = attributes(files, group)
         with opened(files, path, f"{level.channel(t, c)}/Histogram") as histogram:
             if not 2 <= prod(histogram.shape) <= MAX_HISTOGRAM_BINS or len(histogram.shape) != 1:
                 return None
@@ -258,18 +258,18 @@ def sections(files: Hdf5Files, path: str, name: str, warnings: list[str]) -> dic
         try:
             with opened(files, path, f"{name}/{child}") as group:
                 if isinstance(group, h5py.Group):
-                    read[unescape(child)] = _section(group)
+                    read[unescape(child)] = _section(files, group)
         except HDF5_ERRORS as error:
             warnings.append(f"{name}/{child} cannot be read: {error}")
     return read
 
 
-def _section(group: Any) -> Section:  # noqa: ANN401
-    texts = {unescape(child): _long_text(group, child) for child in group}
-    return attributes(group) | {name: text for name, text in texts.items() if text is not None}
+def _section(files: Hdf5Files, group: Any) -> Section:  # noqa: ANN401
+    texts = {unescape(child): _long_text(files, group, child) for child in group}
+    return attributes(files, group) | {name: text for name, text in texts.items() if text is not None}
 
 
-def _long_text(group: Any, name: str) -> str | None:  # noqa: ANN401
+def _long_text(files: Hdf5Files, group: Any, name: str) -> str | None:  # noqa: ANN401
     """Return a text that is a dataset; None for anything else (histograms, tables)."""
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         return None
@@ -279,4 +279,7 @@ def _long_text(group: Any, name: str) -> str | None:  # noqa: ANN401
     if lies_elsewhere(dataset):
         return "(kept in another file, left out)"
     n_bytes = prod(dataset.shape) * dataset.dtype.itemsize
-    return text_of(dataset[()]) if n_bytes <= MAX_TEXT_BYTES else f"({n_bytes} bytes, left out)"
+    if n_bytes > MAX_TEXT_BYTES:
+        return f"({n_bytes} bytes, left out)"
+    with files.checked(dataset) as same:
+        return text_of(same[()])

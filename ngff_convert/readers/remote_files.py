@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from ngff_convert.readers.addresses import Address
+    from ngff_convert.readers.contract import FileBytes
 
 BLOCK_BYTES = 4 * 2**10
 """Structure is kept in blocks: a page of a TIFF file is described in less."""
@@ -187,7 +188,7 @@ class RemoteFile:
 
     def stream(self) -> Stream:
         """Return it as libraries read files."""
-        return Stream(self)
+        return Stream(self, str(self.path))
 
     def _check_version(self, version: Version) -> None:
         if version != self.known:
@@ -319,7 +320,7 @@ def reason(error: Exception) -> Failure:
 
 
 class Stream(io.RawIOBase):
-    """A remote file as h5py and tifffile read it; for one thread at a time.
+    """A file, usually a remote one, as h5py and tifffile read it; for one thread at a time.
 
     Attributes
     ----------
@@ -327,10 +328,10 @@ class Stream(io.RawIOBase):
         The address, which tifffile takes for the name of the file.
     """
 
-    def __init__(self, file: RemoteFile) -> None:
+    def __init__(self, file: FileBytes, name: str) -> None:
         self._file = file
         self._at = 0
-        self.name = str(file.path)
+        self.name = name
 
     def readable(self) -> bool:
         """Whether it can be read: always."""
