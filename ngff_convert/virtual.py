@@ -83,7 +83,7 @@ class Whereabouts:
         if self.url is not None and path != self.source:
             raise OptionError(
                 f"{self.source}: has pixels in other files, such as {path}, which one --target-url does not "
-                "name"
+                "name; open that file itself, or leave --target-url out"
             )
         name = self.url or self._found(path)
         if "{{" in name or not _is_text(name):

@@ -1,4 +1,4 @@
-"""Damaged heaps of texts, at which HDF5 itself hangs."""
+"""Damaged texts of variable length, at which HDF5 itself hangs or ends the process."""
 
 from __future__ import annotations
 
@@ -91,6 +91,33 @@ def test_an_imaris_file_is_read_without_them(as_dataset: bool, tmp_path: Path) -
     assert "of variable length" in opened(str(path), "imaris")
     break_heaps(path)
     assert "of variable length" not in opened(str(path), "imaris")
+
+
+def test_a_scale_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    plain(tmp_path / "in.h5")
+    with h5py.File(tmp_path / "in.h5", "r+") as file:
+        file.move("scale", b"sc\xff")
+    assert "of variable length" in opened(str(tmp_path / "in.h5"), "hdf5")
+
+
+def test_a_type_that_is_neither_list_nor_text_ends_no_process(tmp_path: Path) -> None:
+    path = tmp_path / "in.h5"
+    plain(path)
+    with h5py.File(path, "r+") as file:
+        lists = np.empty(2, object)
+        lists[:] = [np.array([7], "u1"), np.array([7, 9], "u1")]
+        file["data"].attrs.create("list", lists, dtype=h5py.vlen_dtype("u1"))
+    assert "7 9" in opened(str(path), "hdf5")
+    whole = bytearray(path.read_bytes())
+    for name in (b"remark", b"DIMENSION_LIST", b"list\0\0\0\0"):
+        kind = whole.index(b"\x19", whole.index(name)) + 1
+        assert whole[kind] & 15 in (0, 1)
+        whole[kind] |= 13
+    path.write_bytes(whole)
+    broken = opened(str(path), "hdf5")
+    assert "of variable length" not in broken
+    assert "7 9" not in broken
+    assert "of fixed length" in broken
 
 
 def test_a_bigdataviewer_file_is_read_without_them(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_TEXT_BYTES = 2**20
 """Longer texts are left out."""
 
+_IS_TEXT = 3
+"""Byte of an encoded type of variable length that says which of the two it is."""
+
 _CONTROL = {code: "\ufffd" for code in range(32) if chr(code) not in "\t\n\r"}  # XML cannot hold them
 
 
@@ -48,10 +51,28 @@ def _attribute(files: Hdf5Files, owner: Any, name: bytes) -> str | None:  # noqa
             return text_of(raw)
         if not dtype.hasobject:
             return text_of(owner.attrs[name])
-        with files.checked(owner) as same:
-            return text_of(same.attrs[name])
+        return text_of(of_variable_length(files, owner, name))
     except HDF5_ERRORS:
         return None
+
+
+def of_variable_length(files: Hdf5Files, owner: Any, name: bytes) -> Any:  # noqa: ANN401
+    """Return an attribute that is a text or a list of variable length, as h5py makes it.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    kind = h5py.h5a.open(owner.id, name).get_type()
+    while isinstance(kind, h5py.h5t.TypeVlenID):
+        if kind.encode()[_IS_TEXT] & 15:  # neither is it a text: HDF5 has no function for it, and calls it
+            raise TypeError(f"{name!r}: neither a list nor a text")
+        kind = kind.get_super()
+    if isinstance(kind, h5py.h5t.TypeCompoundID | h5py.h5t.TypeArrayID):
+        raise TypeError(f"{name!r}: of several parts")
+    with files.checked(owner) as same:
+        return same.attrs[name]
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - whatever h5py makes of it

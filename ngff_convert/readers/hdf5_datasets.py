@@ -10,7 +10,7 @@ import numpy as np
 
 from ngff_convert.errors import OptionError, UnsupportedInput
 from ngff_convert.readers.contract import MAX_NAMED
-from ngff_convert.readers.hdf5_attributes import attributes, text_of
+from ngff_convert.readers.hdf5_attributes import attributes, of_variable_length, text_of
 from ngff_convert.readers.hdf5_axes import Said, Scale
 from ngff_convert.readers.hdf5_chunks import inspect, read_box
 from ngff_convert.readers.hdf5_files import HDF5_ERRORS, Place, damage_named, locate
@@ -234,8 +234,7 @@ def _scales_of(files: Hdf5Files, dataset: Any) -> list[tuple[str, str]]:  # noqa
 def _several(files: Hdf5Files, dataset: Any, name: str) -> Any:  # noqa: ANN401 - h5py is untyped
     if name not in dataset.attrs:
         return ()
-    with files.checked(dataset) as same:
-        return same.attrs[name]
+    return of_variable_length(files, dataset, name.encode())
 
 
 def _scale_at(files: Hdf5Files, dataset: Any, references: Any) -> tuple[str, str]:  # noqa: ANN401
@@ -243,6 +242,7 @@ def _scale_at(files: Hdf5Files, dataset: Any, references: Any) -> tuple[str, str
         return "", ""
     scale = dataset.file[references[0]]
     path = scale.name or ""
+    path = _name(path) if isinstance(path, bytes) else path  # as h5py has names that are not UTF-8
     return path, attributes(files, scale).get("NAME") or path.rsplit("/", 1)[-1]
 
 

@@ -115,7 +115,7 @@ class Hdf5Files(FilePool[Hdf5File]):
     def object(self, place: Place) -> Iterator[Any]:
         """Open a group or dataset; what HDF5 raises in the block is a `ReadError` that names the place."""
         with self.using(place.path) as file, damage_named(str(place)):
-            yield file.h5[place.name]
+            yield file.h5[name_bytes(place.name)]
 
     @contextmanager
     def checked(self, owner: Any) -> Iterator[Any]:  # noqa: ANN401 - an h5py group or dataset

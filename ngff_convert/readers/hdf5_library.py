@@ -16,7 +16,7 @@ import numpy as np
 from h5py._objects import phil
 
 from ngff_convert.errors import ReadError
-from ngff_convert.readers.hdf5_files import HDF5_ERRORS, damage_named
+from ngff_convert.readers.hdf5_files import HDF5_ERRORS, damage_named, name_bytes
 from ngff_convert.readers.hdf5_filters import DEFLATE, SHUFFLE, require
 from ngff_convert.readers.hdf5_heads import fault
 
@@ -44,7 +44,7 @@ def read_box_by_library(files: Hdf5Files, storage: Storage, start: Sequence[int]
             return
         stop = [a + n for a, n in zip(start, out.shape, strict=True)]
         with damage_named(str(storage.place)):
-            dataset = file.h5[storage.place.name]
+            dataset = file.h5[name_bytes(storage.place.name)]
         edges = [range(a - a % size, b, size) for a, b, size in zip(start, stop, dataset.chunks, strict=True)]
         for corner in product(*edges):
             low = [max(a, b) for a, b in zip(corner, start, strict=True)]
@@ -111,7 +111,7 @@ def _read(file: Hdf5File, storage: Storage, start: Sequence[int], out: NDArray[A
     box = tuple(slice(a, a + n) for a, n in zip(start, out.shape, strict=True))
     where = f"{storage.place}: the box from {tuple(start)} of {out.shape}"
     with damage_named(where):
-        dataset = file.h5[storage.place.name]
+        dataset = file.h5[name_bytes(storage.place.name)]
         if dataset.dtype.newbyteorder("=") != out.dtype:
             raise ReadError(f"{where}: is {dataset.dtype.name}, not {out.dtype.name}")
         _look_at_chunks(file, dataset, storage, start, out.shape)

@@ -274,7 +274,11 @@ def _long_text(files: Hdf5Files, group: Any, name: str) -> str | None:  # noqa: 
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         return None
     dataset = group[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "SO" or dataset.shape is None:
+    if (
+        not isinstance(dataset, h5py.Dataset)
+        or h5py.check_string_dtype(dataset.dtype) is None
+        or dataset.shape is None
+    ):
         return None
     if lies_elsewhere(dataset):
         return "(kept in another file, left out)"
