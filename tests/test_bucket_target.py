@@ -110,6 +110,7 @@ def test_the_metadata_of_the_root_come_last(source: Path, out: str, server: S3Se
     assert not [key for key in keys(out) if key.startswith(".ngff-convert")]
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_where_requests_fail(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +191,7 @@ def test_a_run_killed_at_its_end_leaves_a_store_that_is_not_replaced(
     assert stored(out) == expected
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_removes_the_old_store_can_be_gone_on_with(
     source: Path, out: str, expected: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -275,6 +275,7 @@ def test_a_bucket_that_may_not_be_listed(
 # -- networks ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_faults_of_the_network_change_nothing(server: S3Server, sound: dict[str, tuple[Path, Path]]) -> None:
     source, store = sound["shards"]
     address = elsewhere("bucket", server, store, "faulty network")
