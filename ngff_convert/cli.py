@@ -62,9 +62,21 @@ class _ConvertByDefault(cloup.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         own = {"-h", "--help", "--version", *self.commands}
         if args and args[0] not in own:
+            self._check_order(args)
             self._check_spelling(args[0])
             args = ["convert", *args]
         return super().parse_args(ctx, args)
+
+    def _check_order(self, args: list[str]) -> None:
+        flags = {
+            name
+            for option in self.commands["convert"].params
+            if isinstance(option, click.Option) and option.is_flag
+            for name in option.opts
+        }
+        word = next((word for word in args if word not in flags), "")
+        if word in self.commands and not os.path.lexists(word):
+            raise OptionError(f"{word}: a command comes first: ngff-convert {word} ...")
 
     def _check_spelling(self, word: str) -> None:
         close = get_close_matches(word, self.commands, 1, 0.7)

@@ -337,6 +337,7 @@ def test_each_failure_is_one_line_and_its_exit_code(source: Path, tmp_path: Path
         (5, (source, source, "--overwrite"), "is, or holds, the input"),
         (5, (source, tmp_path / "file", "--overwrite"), "is not an OME-Zarr store"),
         (2, ("inpsect", source), "inpsect: no such file; did you mean the command inspect?"),
+        (2, ("-q", "inspect", source), "inspect: a command comes first: ngff-convert inspect ..."),
         (6, (source, tmp_path / "file" / "o"), "Not a directory"),
         (7, (source, tmp_path / "o", "--memory", "1MB"), "--memory allows 1 MiB"),
     ]:
