@@ -39,7 +39,7 @@ REGION_BYTES = 32 * 2**20
 REGIONS_A_WORKER = 4
 """A region is not grown beyond what leaves each worker this many, so that none has to wait for another."""
 
-SMALLEST_GROWN_BYTES = 4 * 2**20
+SMALLEST_GROWN_BYTES = 8 * 2**20
 """But it is always grown to this, which is worth a job."""
 
 UNSHARDED_CHUNKS = 10_000

@@ -143,6 +143,7 @@ def test_it_goes_on_again_and_again(source: Path, tmp_path: Path, whole: dict[st
 def test_another_machine_goes_on_with_the_regions_of_the_first(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: Options
 ) -> None:
+    monkeypatch.setattr("ngff_convert.plan.SMALLEST_GROWN_BYTES", 2**20)  # so that there are several
     convert(source, tmp_path / "reference")
     monkeypatch.setattr(machine, "resources", lambda: Resources(2, 60_000_000))
     interrupted(source, tmp_path / "out", Options(), after=2)
