@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ngff_convert.errors import ReadError, VerificationError, WriteError, first_line
+from ngff_convert.journal import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ _BLOCK_BYTES = 2**20
 _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _ZLIB_ENDS = 2, 4
 _NEW = ".ngff-convert-new"
+_CHUNK_LIKE = re.compile(r"c|(c/)?\d+([./]\d+)*")
 
 
 def listed(array: Path, plan: ArrayPlan) -> tuple[list[str], list[str]]:
@@ -47,6 +49,17 @@ def listed(array: Path, plan: ArrayPlan) -> tuple[list[str], list[str]]:
         elif name not in (".zarray", ".zattrs"):
             others.append(name)
     return sorted(chunks), sorted(others)
+
+
+def is_foreign(name: str) -> bool:
+    """Return whether a file in the folder of an array is its owner's: no chunk outside it, and no remains.
+
+    Examples
+    --------
+    >>> is_foreign("README.txt"), is_foreign("7.0"), is_foreign("c/0/0"), is_foreign("0.0.ngff-convert-new")
+    (True, False, False, False)
+    """
+    return _CHUNK_LIKE.fullmatch(name) is None and UNFINISHED not in name
 
 
 def _files(folder: Path, prefix: str) -> Iterator[str]:

@@ -103,7 +103,11 @@ def rebuild(
     listings = [upgrade_chunks.listed(Path(storage.root, plan.path), plan) for plan in arrays]
     notes = [f"{path}: is left out: readers do without it" for path in old.left_out]
     for plan, (_, others) in zip(arrays, listings, strict=True):
-        notes += [f"{plan.path}/{name}: is no chunk of its array and is left out" for name in others]
+        for name in others:
+            if upgrade_chunks.is_foreign(name):
+                old.files.append(joined(plan.path, name))
+            else:
+                notes.append(f"{plan.path}/{name}: is no chunk of its array and is left out")
     chunks = [names for names, _ in listings]
     faults = _error_rules(storage.name)
     what = {"upgrade": to, "of": old.digest, "chunks": list(map(len, chunks))}

@@ -257,17 +257,16 @@ def test_chunks_are_copied_where_there_are_no_links(tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(np.asarray(zarr.open_array(tmp_path / "store/0", mode="r")[...]), pixels)
 
 
-def test_what_is_no_chunk_is_named_and_left_out(tmp_path: Path) -> None:
+def test_files_beside_chunks_stay_and_chunks_outside_the_array_are_named(tmp_path: Path) -> None:
     write_old(tmp_path / "store", Zstd(1))
     (tmp_path / "store/0/9").mkdir()
-    for name in ("9/9", "notes.txt"):
-        (tmp_path / "store/0" / name).write_text("x")
-    (tmp_path / "store/readme.txt").write_text("kept")
+    kept = ("readme.txt", "0/notes.txt", "0/c/notes.txt", "0/within/.zattrs")
+    for name in ("0/9/9", *kept):
+        (tmp_path / "store" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "store" / name).write_text("{}")
     notes = upgrade(tmp_path / "store").notes
-    assert notes == tuple(
-        f"0/{name}: is no chunk of its array and is left out" for name in ("9/9", "notes.txt")
-    )
-    assert (tmp_path / "store/readme.txt").read_text() == "kept"
+    assert notes == ("0/9/9: is no chunk of its array and is left out",)
+    assert {name: (tmp_path / "store" / name).read_text() for name in kept} == dict.fromkeys(kept, "{}")
 
 
 # -- older versions ------------------------------------------------------------------------------------------
