@@ -144,6 +144,8 @@ _TYPES = {
 _SHUFFLES = {0: "noshuffle", 1: "shuffle", 2: "bitshuffle"}
 COMPRESSORS = ("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd")
 FILTERS = ("shuffle",)
+TEXTS = "vlen-utf8"
+"""The filter that makes bytes of texts, and the codec of Zarr v3 that makes the same ones."""
 
 Way: TypeAlias = Literal["copy", "wrap", "recode"]
 
@@ -212,15 +214,22 @@ def plan_array(path: str, document: Json, attributes: Json, names: Sequence[str]
         filter_names = [one["id"] for one in filters]
     except (KeyError, TypeError, ValueError) as error:
         raise NotUpgradable(f"its .zarray makes no sense: {error}") from error
-    if dtype.name not in _TYPES:
+    is_text = dtype.hasobject and filter_names == [TEXTS]
+    if dtype.name not in _TYPES and not is_text:
         raise NotUpgradable(f"the data type {document['dtype']} is not known here")
     if kind is not None and kind not in COMPRESSORS:
         raise NotUpgradable(f"the compressor {kind} is not known here")
+    if is_text:
+        filters, filter_names = [], []
     if unknown := [name for name in filter_names if name not in FILTERS]:
         raise NotUpgradable(f"the filter {unknown[0]} is not known here")
     way: Way = "recode"
     if dtype.newbyteorder("<") == dtype and document.get("order", "C") == "C" and not filters:
         way = {"zlib": "wrap"}.get(kind, "recode" if kind in ("bz2", "lz4", "lzma") else "copy")  # type: ignore[assignment, arg-type]
+    if is_text and way == "recode":
+        raise NotUpgradable(
+            f"texts in the order {document.get('order')}, compressed by {kind}, are not known here"
+        )
     if names is None:
         stated = attributes.get("_ARRAY_DIMENSIONS")  # as xarray notes them
         names = stated if isinstance(stated, list) and len(stated) == len(shape) else None
@@ -229,11 +238,13 @@ def plan_array(path: str, document: Json, attributes: Json, names: Sequence[str]
         "zarr_format": 3,
         "node_type": "array",
         "shape": shape,
-        "data_type": dtype.name,
+        "data_type": "string" if is_text else dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunks}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": fill,
-        "codecs": _codecs(compressor, dtype.itemsize),
+        "codecs": [{"name": TEXTS}, *_codecs(compressor, 1)[1:]]
+        if is_text
+        else _codecs(compressor, dtype.itemsize),
         "attributes": others,
     }
     return ArrayPlan(path, way, document, {**new, "dimension_names": list(names)} if names else new)
@@ -241,6 +252,8 @@ def plan_array(path: str, document: Json, attributes: Json, names: Sequence[str]
 
 def _fill(stated: Any, dtype: np.dtype[Any]) -> Any:  # noqa: ANN401 - JSON of any kind
     """Return a fill value as Zarr v3 spells it; what is not stated is 0."""
+    if dtype.hasobject:
+        return stated if isinstance(stated, str) else ""  # 0 where none was chosen
     if dtype.kind == "b":
         return bool(stated)
     if dtype.kind in "iu":

@@ -236,6 +236,8 @@ def _error_rules(store: str) -> set[str]:
 def _check(partial: Path, arrays: list[ArrayPlan], known: set[str]) -> None:
     """Open every array anew, and validate the whole store: it has no fault that the old one has not."""
     for plan in arrays:
+        if plan.dtype.hasobject:  # texts, which tensorstore does not read; their chunks are the old ones
+            continue
         try:
             array = _opened(partial / plan.path)
             found = [list(array.shape), array.dtype.name, list(array.chunk_layout.read_chunk.shape)]

@@ -257,6 +257,35 @@ def test_chunks_are_copied_where_there_are_no_links(tmp_path: Path, monkeypatch:
     np.testing.assert_array_equal(np.asarray(zarr.open_array(tmp_path / "store/0", mode="r")[...]), pixels)
 
 
+@pytest.mark.parametrize("compressor", [None, Blosc(), Zlib(), Zstd()], ids=["none", "blosc", "zlib", "zstd"])
+def test_tables_of_texts_beside_an_image_are_kept(compressor: Any, tmp_path: Path) -> None:
+    store, texts = tmp_path / "store", np.array(["a", "", "ü" * 300, "B02", "z"], object)
+    WRITERS["image"](store, "0.4")
+    group = zarr.open_group(store, mode="a", zarr_format=2).require_group("tables/wells")
+    group.attrs["encoding-type"] = "anndata"
+    for name, shape, chunks in (("kind", (5,), (2,)), ("one", (), ())):
+        made = group.create_array(name, shape=shape, chunks=chunks, dtype=str, compressors=compressor)
+        made[...] = texts if shape else texts[2]
+        made.attrs["encoding-type"] = "string-array"
+    upgrade(store, "0.5")
+    assert_accepted(store, "0.5")
+    with warnings.catch_warnings(action="ignore"):  # of what is not of every Zarr v3
+        found = zarr.open_group(store, mode="r")["tables/wells"]
+        assert dict(found.attrs) == {"encoding-type": "anndata"}
+        assert found["kind"][...].tolist() == texts.tolist()
+        assert found["one"][()] == texts[2]
+        assert found["kind"].attrs["encoding-type"] == "string-array"
+    assert {p.name for p in tmp_path.iterdir()} == {"store"}
+
+
+def test_texts_that_would_be_encoded_anew_are_refused(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    WRITERS["image"](store, "0.4")
+    group = zarr.open_group(store, mode="a", zarr_format=2)
+    group.create_array("texts", shape=(5,), chunks=(2,), dtype=str, compressors=LZ4())
+    refused(store, UnsupportedInput, "store/texts: texts .* lz4")
+
+
 def test_files_beside_chunks_stay_and_chunks_outside_the_array_are_named(tmp_path: Path) -> None:
     write_old(tmp_path / "store", Zstd(1))
     (tmp_path / "store/0/9").mkdir()
