@@ -99,6 +99,7 @@ def rebuild(
 ) -> Rebuilt:
     """Make a store of Zarr v3 of one of v2, and have it take its place; raises what `upgrade` does."""
     old = scan(storage)
+    seen = old.digest
     documents, arrays = _planned(old, storage, version, to)
     listings = [upgrade_chunks.listed(Path(storage.root, plan.path), plan) for plan in arrays]
     notes = [f"{path}: is left out: readers do without it" for path in old.left_out]
@@ -112,6 +113,7 @@ def rebuild(
     faults = _error_rules(storage.name)
     what = {"upgrade": to, "of": old.digest, "chunks": list(map(len, chunks))}
     with locked(target, what) as again:
+        _check_same(target, storage, seen)
         journal = target.journal(target.mark, flush=True)
         journal.create()
         try:
@@ -131,6 +133,19 @@ def rebuild(
     n_kept = sum(len(names) for plan, names in zip(arrays, chunks, strict=True) if plan.way == "copy")
     n_encoded = sum(map(len, chunks)) - n_kept
     return Rebuilt(len(documents) + len(arrays), n_kept, n_encoded, tuple(notes))
+
+
+def _check_same(target: Target, storage: Folder, seen: str) -> None:
+    """Refuse a store that another run has upgraded between the look at it and the lock on it."""
+    try:
+        same = scan(storage).digest == seen
+    except ConversionError:
+        same = False
+    if not same:
+        target.abandon()
+        raise TargetError(
+            f"{storage.name}: was changed by another run; run the same command again if need be"
+        )
 
 
 def _planned(

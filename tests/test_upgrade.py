@@ -24,7 +24,7 @@ from servers import s3_server
 from stores import tree
 from test_ngff_06 import schema_errors
 
-from ngff_convert import Options, convert
+from ngff_convert import Options, convert, upgrade_rebuild
 from ngff_convert.cli import main
 from ngff_convert.commit import PLAN_FILE
 from ngff_convert.errors import ConversionError, ReadError, TargetError, UnsupportedInput, VerificationError
@@ -270,7 +270,7 @@ def test_tables_of_texts_beside_an_image_are_kept(compressor: Any, tmp_path: Pat
     upgrade(store, "0.5")
     assert_accepted(store, "0.5")
     with warnings.catch_warnings(action="ignore"):  # of what is not of every Zarr v3
-        found = zarr.open_group(store, mode="r")["tables/wells"]
+        found: Any = zarr.open_group(store, mode="r")["tables/wells"]
         assert dict(found.attrs) == {"encoding-type": "anndata"}
         assert found["kind"][...].tolist() == texts.tolist()
         assert found["one"][()] == texts[2]
@@ -455,6 +455,22 @@ def refused(store: Path, error: type[ConversionError], match: str, to: str = "0.
     with pytest.raises(error, match=match):
         upgrade(store, to)
     assert before == (tree(store) if store.is_dir() else {})
+
+
+def test_two_upgrades_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = write_old(tmp_path / "store", Zstd(1))
+    plan = upgrade_rebuild._planned
+
+    def overtaken(*words: Any) -> Any:
+        monkeypatch.undo()
+        upgrade(tmp_path / "store", "0.5")
+        return plan(*words)
+
+    monkeypatch.setattr(upgrade_rebuild, "_planned", overtaken)
+    with pytest.raises(TargetError, match="was changed by another run"):
+        upgrade(tmp_path / "store", "0.5")
+    assert {p.name for p in tmp_path.iterdir()} == {"store"}
+    np.testing.assert_array_equal(np.asarray(zarr.open_array(tmp_path / "store/0", mode="r")[...]), pixels)
 
 
 def test_what_is_no_store(tmp_path: Path) -> None:
