@@ -16,6 +16,9 @@ VALUE_COLUMNS = ("label-value", "label_value", "label")
 
 DELIMITERS = ",;\t"
 
+MOST_EXACT = 2**53
+"""Larger whole numbers are kept as text: many programs that read JSON would round or refuse them."""
+
 MAX_ROWS = 100_000
 """More would be metadata of tens of megabytes, which every viewer reads before it shows anything."""
 
@@ -55,8 +58,8 @@ def _names(path: str, row: Sequence[str]) -> list[str]:
             "and at least one property, are needed"
         )
     for at, name in enumerate(names):
-        if not name or name in names[:at]:
-            what = f"{name!r} is there twice" if name else "has no name"
+        if not name or name in names[:at] or not name.isprintable():
+            what = f"{name!r} is there twice" if name in names[:at] else "has no name that can be shown"
             raise OptionError(f"{path}: line 1, column {at + 1}: {what}; give each column a name of its own")
     return names
 
@@ -83,12 +86,18 @@ def _properties(path: str, names: list[str], rows: Any) -> dict[int, dict[str, A
         if len(found) >= MAX_ROWS:
             raise OptionError(f"{where}: more than {MAX_ROWS} values; keep such a table beside the store")
         cells = {
-            name: _number(cell) for at, (name, cell) in enumerate(zip(names, row, strict=True)) if at != own
+            name: _property(cell) for at, (name, cell) in enumerate(zip(names, row, strict=True)) if at != own
         }
         found[value] = {name: cell for name, cell in cells.items() if cell is not None}
     if not found:
         raise OptionError(f"{path}: has no row below its first line, which names the columns")
     return found
+
+
+def _property(cell: str) -> int | float | str | None:
+    """Return what a cell says of a value."""
+    number = _number(cell)
+    return cell.strip() if isinstance(number, int) and abs(number) > MOST_EXACT else number
 
 
 def _number(cell: str) -> int | float | str | None:

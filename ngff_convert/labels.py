@@ -111,6 +111,7 @@ def fitted(label: Image, grid: Grid, options: Options, where: str) -> Image:
             f"{where}: is of type {kind.name}, but labels are whole numbers; save it as integers, such as "
             "uint16 or uint32, if all its values are"
         )
+    _check_values(label, where)
     shape = label.pixels.shape
     if shape[1] != 1:
         raise OptionError(
@@ -139,6 +140,19 @@ def fitted(label: Image, grid: Grid, options: Options, where: str) -> Image:
         native_levels=(),
         labels=(),
     )
+
+
+def _check_values(label: Image, where: str) -> None:
+    """Refuse properties of values that the label image cannot have."""
+    kind = label.pixels.dtype
+    bits = 1 if kind.kind == "b" else 8 * kind.itemsize - (kind.kind == "i")
+    lowest = -(2**bits) if kind.kind == "i" else 0
+    for value in label.legend.properties:
+        if not lowest <= value < 2**bits:
+            raise OptionError(
+                f"{where}: its properties are of the value {value}, which {kind.name} cannot hold; is the table "
+                "that of another label image?"
+            )
 
 
 def _span(

@@ -53,6 +53,7 @@ def test_where_the_values_are(tmp_path: Path, text: str, found: dict[int, dict[s
         ("label\n1\n", r"line 1: names 1 column;"),
         ("label,a,a\n1,2,3\n", r"line 1, column 3: 'a' is there twice"),
         ("label,\n1,2\n", r"line 1, column 2: has no name"),
+        ("label,a\0\n1,2\n", r"line 1, column 2: has no name that can be shown"),
         ('label,area\n1,"2" x\n', r"line 2: .*save it as CSV"),
         ("", r"line 1: names 0 columns"),
     ],
@@ -73,3 +74,10 @@ def test_too_many_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(label_table, "MAX_ROWS", 2)
     with pytest.raises(OptionError, match=r"line 4: more than 2 values"):
         read(tmp_path, "label,a\n1,1\n2,1\n3,1\n")
+
+
+def test_whole_numbers_that_json_would_round_stay_text(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("label,id,n\n1,9007199254740993,9007199254740992\n")
+    assert label_table.read(str(tmp_path / "table.csv")) == {
+        1: {"id": "9007199254740993", "n": 9007199254740992}
+    }

@@ -314,6 +314,13 @@ def test_options_that_cannot_be_meant(given: dict[str, Any], says: str) -> None:
         Options(**given)
 
 
+def test_properties_of_values_that_cannot_be(ims: Path, seg: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("label,area\n65536,3\n")
+    options = with_labels(seg, label_properties=(("nuclei", str(table)),))
+    refused(ims, options, "properties are of the value 65536, which uint16 cannot hold")
+
+
 def test_one_label_image_for_several_images(tmp_path: Path, seg: Path) -> None:
     image = ome_tiffs.coded(z=9, y=70, x=90)
     xml = ome_tiffs.document(
