@@ -40,6 +40,17 @@ class Levels(Protocol):
         """Read a box of a level, as (t, c, z, y, x)."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceLevels:
+    """The levels that an image has in its source."""
+
+    image: Image
+
+    def read(self, level: int, box: Box) -> NDArray[Any]:
+        """Read a box of a level, as (t, c, z, y, x)."""
+        return self.image.levels[level][box.slices]
+
+
 def windows(image: Image, plan: WritePlan, levels: Levels) -> tuple[Window, ...]:
     """Return the display window of each channel; its pixels can be read already.
 

@@ -150,8 +150,8 @@ def _check_values(label: Image, where: str) -> None:
     for value in label.legend.properties:
         if not lowest <= value < 2**bits:
             raise OptionError(
-                f"{where}: its properties are of the value {value}, which {kind.name} cannot hold; is the table "
-                "that of another label image?"
+                f"{where}: its properties are of the value {value}, which {kind.name} cannot hold; "
+                "is the table that of another label image?"
             )
 
 

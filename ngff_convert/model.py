@@ -327,6 +327,11 @@ class Image:
             if level.pixels.shape[:2] != shape[:2] or level.pixels.dtype != self.pixels.dtype:
                 raise ValueError("a native level has the t, c and dtype of its image")
 
+    @property
+    def levels(self) -> tuple[PixelArray, ...]:
+        """Level 0 and the native levels, largest first."""
+        return (self.pixels, *(level.pixels for level in self.native_levels))
+
     @cached_property
     def data(self) -> da.Array:
         """Level 0 as a lazy dask array, axes t, c, z, y, x.

@@ -84,7 +84,7 @@ def tasks(number: int, item: Decided, sink: Sink, *, fills: bool, again: bool) -
     again
         Whether another run may have left something of a region.
     """
-    levels = (item.image.pixels, *(level.pixels for level in item.image.native_levels))
+    levels = item.image.levels
     return [
         PassTask(
             image=number,
@@ -257,12 +257,18 @@ def at_once(decided: Sequence[Decided]) -> int:
 def windows(
     decided: Sequence[Decided], sinks: Sequence[display.Levels], workers: int
 ) -> list[tuple[Window, ...]]:
-    """Return the display windows of each image, whose levels are all written."""
+    """Return the display windows of each image, whose levels are all written.
+
+    Of chunks that were copied undecoded the source is asked, so that damage is told as the source's.
+    """
 
     def look(number: int) -> tuple[int, tuple[Window, ...]]:
         item = decided[number]
-        of_label = item.label_of is not None  # it has colours of values instead
-        return number, () if of_label else display.windows(item.image, item.plan, sinks[number])
+        if item.label_of is not None:  # it has colours of values instead
+            return number, ()
+        is_copied = item.plan.levels[-1].copied is not None
+        levels = display.SourceLevels(item.image) if is_copied else sinks[number]
+        return number, display.windows(item.image, item.plan, levels)
 
     found = dict(engine.run(look, range(len(decided)), workers))
     return [found[number] for number in range(len(decided))]

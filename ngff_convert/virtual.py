@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ngff_convert import display, layout, overrides, plan, reference_files, store
 from ngff_convert.convert import name_of, open_with, refuse_missing
@@ -19,9 +19,7 @@ from ngff_convert.write_plan import Codec, Decided, WritePlan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from ngff_convert.model import Box, Image
+    from ngff_convert.model import Image
     from ngff_convert.options import Options
     from ngff_convert.reference_files import JsonReferences, ParquetReferences
     from ngff_convert.references import References
@@ -205,7 +203,7 @@ def _plan(image: Image) -> WritePlan:
 
 def _write(source: str, decided: Sequence[Decided], out: JsonReferences | ParquetReferences) -> int:
     """Write metadata and references of all images; returns how many chunks there are."""
-    windows = [display.windows(item.image, item.plan, _Levels(item.image)) for item in decided]
+    windows = [display.windows(item.image, item.plan, display.SourceLevels(item.image)) for item in decided]
     for path, content in store.documents(decided, windows, None).items():
         out.document(path, json.loads(content))
     return sum(_refer(source, item, out) for item in decided)
@@ -216,28 +214,13 @@ def _refer(source: str, item: Decided, out: References) -> int:
     try:
         return sum(
             refer_to(pixels, f"{item.folder}/{number}".lstrip("/"), out)
-            for number, pixels in enumerate(_levels(item.image))
+            for number, pixels in enumerate(item.image.levels)
         )
     except NotImplementedError as error:
         what = f"{source}: image {item.number} cannot be referred to"
         raise UnsupportedInput(
             f"{what}: {error}, or rows and columns are turned: convert it instead"
         ) from error
-
-
-def _levels(image: Image) -> list[Any]:
-    return [image.pixels, *(level.pixels for level in image.native_levels)]
-
-
-@dataclass(frozen=True, slots=True)
-class _Levels:
-    """The levels of a source, as what needs a sample of them reads them."""
-
-    image: Image
-
-    def read(self, level: int, box: Box) -> NDArray[Any]:
-        pixels: NDArray[Any] = _levels(self.image)[level][box.slices]
-        return pixels
 
 
 def _is_text(name: str) -> bool:

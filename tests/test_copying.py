@@ -416,6 +416,22 @@ def test_a_damaged_chunk_is_copied_unread_and_found_later(tmp_path: Path) -> Non
         verify(tmp_path / "in.ims", tmp_path / "out")
 
 
+def test_damage_that_is_met_on_the_way_is_told_as_the_sources(tmp_path: Path) -> None:
+    path = tmp_path / "in.h5"
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset(
+            "data", data=coded_pixels((1, 1, 4, 20, 30))[0, 0], chunks=(4, 20, 30), compression="gzip"
+        )
+        where = made.id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(where + 200)
+        raw.write(b"\xff" * 100)
+    options = Options(codec=SOURCE, ngff_version="0.4", levels=1, dataset=("data",), axes="zyx")
+    with pytest.raises(ReadError, match=r"in\.h5"):
+        ngff_convert.convert(path, tmp_path / "out", options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_source_that_ends_too_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk is cut off after the file was looked at."""
     ims(tmp_path / "in.ims")
