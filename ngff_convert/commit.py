@@ -322,9 +322,10 @@ class Target(AbstractContextManager["Target"]):
 
     def close(self) -> None:
         """Let other runs have the partial store."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # of a full disk, which was told where the record was to be on it
+                file.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
