@@ -74,7 +74,14 @@ def stored(address: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"ngff_version": "0.4"}, {"shards": (16, 64, 64)}, {"verify": "full"}, {"layout": "bioformats2raw"}],
+    [
+        {"ngff_version": "0.4"},
+        {"shards": (16, 64, 64)},
+        *(
+            pytest.param(s, marks=pytest.mark.slow)
+            for s in ({}, {"verify": "full"}, {"layout": "bioformats2raw"})
+        ),
+    ],
 )
 def test_the_objects_are_the_files_of_a_folder(
     source: Path, out: str, tmp_path: Path, settings: dict[str, Any]

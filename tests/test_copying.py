@@ -92,7 +92,9 @@ FILTERS: dict[str, dict[str, Any]] = {
 # -- Imaris --
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(
+    "dtype", ["uint16", *(pytest.param(d, marks=pytest.mark.slow) for d in ("uint8", "float32"))]
+)
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("filters", list(FILTERS))
 @pytest.mark.parametrize("pyramid", ["native", "build"])

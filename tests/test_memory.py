@@ -29,12 +29,12 @@ def noise(*shape: int) -> np.ndarray[Any, np.dtype[np.uint16]]:
 @pytest.mark.parametrize(
     ("shape", "chunks", "words", "budget"),
     [
-        ((1, 1, 64, 1024, 1024), (8, 256, 256), "", 200),
+        pytest.param((1, 1, 64, 1024, 1024), (8, 256, 256), "", 200, marks=pytest.mark.slow),
         ((1, 1, 64, 1024, 1024), (8, 256, 256), "--shards 16,512,512", 200),
-        ((1, 1, 64, 1024, 1024), (8, 256, 256), "--method median", 200),
-        ((1, 1, 64, 1024, 1024), (8, 256, 256), "--dtype float64", 200),
+        pytest.param((1, 1, 64, 1024, 1024), (8, 256, 256), "--method median", 200, marks=pytest.mark.slow),
+        pytest.param((1, 1, 64, 1024, 1024), (8, 256, 256), "--dtype float64", 200, marks=pytest.mark.slow),
         ((6, 1, 101, 101, 101), (16, 64, 64), "--chunks 100,100,100", 120),
-        ((1, 1, 20, 2300, 2300), (1, 2300, 2300), "", 300),
+        pytest.param((1, 1, 20, 2300, 2300), (1, 2300, 2300), "", 300, marks=pytest.mark.slow),
         ((1, 1, 32, 512, 512), (1, 8, 16), "", 120),
         ((1, 1, 8, 200, 200), (8, 64, 64), "--chunks 1,1,4", 150),
     ],
@@ -50,11 +50,18 @@ def test_the_budget_is_kept(
 @pytest.mark.parametrize(
     ("shape", "settings", "budget"),
     [
-        ((20, 2300, 2300), {"compression": "zlib", "rowsperstrip": 2300}, 300),
+        pytest.param(
+            (20, 2300, 2300), {"compression": "zlib", "rowsperstrip": 2300}, 300, marks=pytest.mark.slow
+        ),
         ((1, 9000, 9000), {"rowsperstrip": 9000}, 120),
-        ((64, 1024, 1024), {"imagej": True}, 200),
+        pytest.param((64, 1024, 1024), {"imagej": True}, 200, marks=pytest.mark.slow),
         ((16, 1500, 1500), {"tile": (256, 256), "compression": "zstd", "predictor": True}, 150),
-        ((4, 1500, 1500, 3), {"tile": (512, 512), "compression": "zlib", "photometric": "rgb"}, 200),
+        pytest.param(
+            (4, 1500, 1500, 3),
+            {"tile": (512, 512), "compression": "zlib", "photometric": "rgb"},
+            200,
+            marks=pytest.mark.slow,
+        ),
         ((300, 200, 200), {"rowsperstrip": 1, "compression": "lzw"}, 120),
     ],
     ids=["a strip a page", "one raw strip", "ImageJ", "tiles", "RGB tiles", "a strip a row"],
@@ -67,7 +74,13 @@ def test_the_budget_is_kept_with_tiff(
 
 
 @needs_proc
-@pytest.mark.parametrize("kind", ["Imaris", "tiles", "a strip a page", "one raw strip"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "tiles",
+        *(pytest.param(k, marks=pytest.mark.slow) for k in ("Imaris", "a strip a page", "one raw strip")),
+    ],
+)
 def test_the_budget_is_kept_while_pixels_are_verified(tmp_path: Path, kind: str) -> None:
     budget = 200
     if kind == "Imaris":

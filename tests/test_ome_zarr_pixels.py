@@ -476,11 +476,11 @@ def _noise(path: Path, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "words", "budget"),
     [
-        ("chunks", "", 200),
+        pytest.param("chunks", "", 200, marks=pytest.mark.slow),
         ("chunks", "--verify full", 200),
-        ("planes", "", 300),
+        pytest.param("planes", "", 300, marks=pytest.mark.slow),
         ("tiny chunks", "", 120),
-        ("shards", "", 200),
+        pytest.param("shards", "", 200, marks=pytest.mark.slow),
         ("shards", "--verify full", 200),
     ],
 )

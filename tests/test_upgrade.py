@@ -381,11 +381,19 @@ upgrade(sys.argv[1], sys.argv[4], workers=1)
 @pytest.mark.parametrize(
     ("where", "count"),
     [
-        *(("carry", n) for n in (0, 1, 9, 50)),
-        *(("rename", n) for n in (0, 1)),
-        *(("replace", n) for n in (0, 1, 2, 5)),
-        *(("remove", n) for n in (0, 1, 2)),
-        *(("flush_file_system", n) for n in (0, 3)),
+        *(
+            ("carry", 9),
+            ("rename", 0),
+            ("replace", 1),
+            ("replace", 5),
+            ("remove", 1),
+            ("flush_file_system", 0),
+        ),
+        *(pytest.param("carry", n, marks=pytest.mark.slow) for n in (0, 1, 50)),
+        pytest.param("rename", 1, marks=pytest.mark.slow),
+        *(pytest.param("replace", n, marks=pytest.mark.slow) for n in (0, 2)),
+        *(pytest.param("remove", n, marks=pytest.mark.slow) for n in (0, 2)),
+        pytest.param("flush_file_system", 3, marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_at_any_moment_loses_nothing(before: str, where: str, count: int, tmp_path: Path) -> None:
