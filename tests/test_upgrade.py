@@ -20,7 +20,6 @@ from foreign_stores import WRITERS, edit, edit_ome
 from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Shuffle, Zlib, Zstd
 from ome_zarr_models import open_ome_zarr
 from remote_stores import bucket, put, upload
-from servers import s3_server
 from stores import tree
 from test_ngff_06 import schema_errors
 
@@ -35,8 +34,6 @@ from ngff_convert.upgrade_metadata import plan_array
 from ngff_convert.validate import validate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from servers import S3Server
 
 Json = dict[str, Any]
@@ -615,14 +612,6 @@ def test_what_differs_from_the_old_pixels_is_found(tmp_path: Path) -> None:
 
 
 # -- in a bucket ---------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running, pytest.MonkeyPatch.context() as patch:
-        for name, value in running.environment.items():
-            patch.setenv(name, value)
-        yield running
 
 
 def test_metadata_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
