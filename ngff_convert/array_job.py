@@ -237,10 +237,9 @@ def _started(
     number: int, decided: Sequence[Decided], shares: Sequence[tuple[PassTask, Sequence[int], Sequence[int]]]
 ) -> ImageStarted:
     """Say what a part has of an image: of some of its passes, regions, and those that are missing."""
-    item = decided[number]
     total = sum(task.read_bytes(regions) for task, regions, _ in shares)
     missing = sum(task.read_bytes(missing) for task, _, missing in shares)
-    return ImageStarted(number, len(decided), item.image.name, item.folder, item.plan, total, total - missing)
+    return ImageStarted.of(decided, number, total, total - missing)
 
 
 def _while_current(job: Job, task: PassTask) -> Callable[[int], RegionDone]:

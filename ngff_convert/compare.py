@@ -233,7 +233,7 @@ def _compare_image(subject: Subject, n_images: int, share: float, observe: Obser
                 tallies[part.level].add(part)
                 filled += part.filled
             done += size
-            observe(Progress(subject.image, n_images, done, total))
+            observe(Progress(subject.image, n_images, done, total, subject.folder))
     crop = subject.crop
     return ImageVerified(
         image=subject.image,

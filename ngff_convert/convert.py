@@ -365,8 +365,7 @@ def _write_pixels(
         kept = passes.kept(todo, passes.journalled(journal), workers)
         for number, (item, known) in enumerate(zip(decided, kept, strict=True)):
             total, kept_bytes = item.plan.read_bytes, sum(there.read_bytes for there in known)
-            name, count = item.image.name, len(decided)
-            story(events.ImageStarted(number, count, name, item.folder, item.plan, total, kept_bytes))
+            story(events.ImageStarted.of(decided, number, total, kept_bytes))
             for there in known:
                 story.keep(there.read_bytes, there.filled)
         passes.run_all(decided, todo, kept, engine, journal, story)

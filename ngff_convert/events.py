@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from ngff_convert.verification import Progress, Verification
-    from ngff_convert.write_plan import Report, WritePlan
+    from ngff_convert.write_plan import Decided, Report, WritePlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ImageStarted:
     Attributes
     ----------
     index, count
-        Which image of how many, from 0.
+        Which image of how many, from 0. Label images are counted too, and come after all others.
     name
         Its name.
     folder
@@ -36,6 +37,10 @@ class ImageStarted:
         What is to be read, by all its passes; or by a part of the work.
     finished_bytes
         Of these, what an earlier run has done already.
+    label_of
+        The group of the image that it is a label image of; None where it is no label image.
+    n_labels
+        How many of `count` are label images.
     """
 
     index: int
@@ -45,6 +50,20 @@ class ImageStarted:
     plan: WritePlan
     total_bytes: int
     finished_bytes: int
+    label_of: str | None = None
+    n_labels: int = 0
+
+    @classmethod
+    def of(
+        cls, decided: Sequence[Decided], index: int, total_bytes: int, finished_bytes: int
+    ) -> ImageStarted:
+        """Return that of one of the images of a conversion, in their order: label images come last."""
+        item, count = decided[index], len(decided)
+        n_labels = count - bisect_left(decided, True, key=lambda other: other.label_of is not None)
+        name, plan = item.image.name, item.plan
+        return cls(
+            index, count, name, item.folder, plan, total_bytes, finished_bytes, item.label_of, n_labels
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ removed or changed), `time` (UTC, ISO 8601), and `event`:
 
 plan
     Pixels of an image are about to be read; a line for each image, before any region: `image` and `images`
-    (its number from 0, and how many there are), `name`, `folder` (in the store), `dtype`, `levels` (`path`,
-    `shape`, `chunks`, `shards`, `scale`, in the order of `axes`), `regions`, `workers`, `total_bytes` to be
-    read, `finished_bytes` that an earlier run has read, and `digest`, which names the plan.
+    (its number from 0, and how many there are, label images included), `labels` (how many of these are label
+    images, which come last), `label_of` (of a label image, the folder of its image; else null), `name`,
+    `folder` (in the store), `dtype`, `levels` (`path`, `shape`, `chunks`, `shards`, `scale`, in the order of
+    `axes`), `regions`, `workers`, `total_bytes` to be read, `finished_bytes` that an earlier run has read,
+    and `digest`, which names the plan.
 region
     A region is written: `image`, `pass`, `region` (numbers from 0), `levels` (first and last), `read_bytes`,
     `written_bytes`, `crc32` of its pixels, `filled` (a line for each cause), `done_bytes` and `total_bytes`
@@ -86,6 +88,8 @@ def _plan(event: ImageStarted) -> dict[str, Any]:
     return {
         "image": event.index,
         "images": event.count,
+        "labels": event.n_labels,
+        "label_of": event.label_of,
         "name": event.name,
         "folder": event.folder,
         "dtype": plan.dtype,

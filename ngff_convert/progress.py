@@ -7,10 +7,12 @@ from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 
 from ngff_convert import describe
+from ngff_convert.describe import counted
 from ngff_convert.events import Event, ImageStarted, Note, RegionDone
 from ngff_convert.verification import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import TextIO
 
@@ -25,7 +27,8 @@ class Lines(AbstractContextManager["Lines"]):
     def __init__(self, stream: TextIO, *, verbose: bool) -> None:
         self._stream = stream
         self._verbose = verbose
-        self._images = self._read = self._finished = self._total = 0
+        self._called: dict[int, str] = {}
+        self._read = self._finished = self._total = 0
         self._started = self._last = time.monotonic()
 
     def __exit__(
@@ -39,15 +42,15 @@ class Lines(AbstractContextManager["Lines"]):
             case Note():
                 self._say(f"note: {event.message}")
             case ImageStarted():
-                if not self._images:
+                if not self._called:
                     self._started = self._last = time.monotonic()
                     self._say(_title(event))
-                self._images = event.count
+                self._called[event.index] = _called(event)
                 self._read += event.finished_bytes
                 self._finished += event.finished_bytes
                 self._total += event.total_bytes
                 if self._verbose and event.count > 1:
-                    self._say(f"image {event.index}: {event.name}")
+                    self._say(f"{_called(event) or 'image'}: {event.name}")
                 for line in describe.plan_lines(event.plan) if self._verbose else ():
                     self._say(f"  {line}")
             case RegionDone():
@@ -66,7 +69,7 @@ class Lines(AbstractContextManager["Lines"]):
         left = (self._total - self._read) / rate
         return (
             f"{self._read / self._total:4.0%}  {describe.size(self._read)} of {describe.size(self._total)}, "
-            f"{describe.size(rate)}/s, {_where(event, self._images)}, {left:.0f} s left"
+            f"{describe.size(rate)}/s, {_where(event, self._called)}, {left:.0f} s left"
         )
 
     def _say(self, line: str) -> None:
@@ -100,7 +103,8 @@ class Bar(AbstractContextManager["Bar"]):
             transient=True,
         )
         self._task: TaskID | None = None
-        self._images = self._total = 0
+        self._called: dict[int, str] = {}
+        self._total = 0
         self._verifying: TaskID | None = None
 
     def __enter__(self) -> Bar:
@@ -124,11 +128,11 @@ class Bar(AbstractContextManager["Bar"]):
                     self._print(line)
                 if self._task is None:
                     self._task = self._bar.add_task(_title(event), where="")
-                self._images = event.count
+                self._called[event.index] = _called(event)
                 self._total += event.total_bytes
                 self._bar.update(self._task, total=self._total, advance=event.finished_bytes)
             case RegionDone() if self._task is not None:
-                self._bar.update(self._task, advance=event.read_bytes, where=_where(event, self._images))
+                self._bar.update(self._task, advance=event.read_bytes, where=_where(event, self._called))
             case Progress():
                 if self._task is not None:
                     self._bar.remove_task(self._task)
@@ -147,15 +151,28 @@ class Bar(AbstractContextManager["Bar"]):
 
 
 def _verifying(event: Progress) -> str:
-    number = f" of image {event.image + 1} of {event.of_images}" if event.of_images > 1 else ""
-    return f"verification{number}"
+    number = f" {event.image + 1} of {event.of_images}" if event.of_images > 1 else ""
+    return f"verification{number}{f', {event.folder}' if event.folder else ''}"
 
 
 def _title(event: ImageStarted) -> str:
-    return event.name or "image" if event.count == 1 else f"{event.count} images"
+    """Return what is converted, from what was said of its first image: that of a part may be any."""
+    n_images = event.count - event.n_labels
+    if event.count == 1 or (n_images == 1 and event.label_of is None):
+        images = event.name or "image"
+    else:
+        images = counted(n_images, "image")
+    return f"{images} and {counted(event.n_labels, 'label image')}" if event.n_labels and n_images else images
 
 
-def _where(event: RegionDone, n_images: int) -> str:
+def _called(event: ImageStarted) -> str:
+    """Return which of the images one is; empty where there is no other."""
+    if event.label_of is not None:
+        return event.folder
+    return f"image {event.index}" if event.count - event.n_labels > 1 else ""
+
+
+def _where(event: RegionDone, called: Mapping[int, str]) -> str:
     first, last = event.levels
     levels = f"level {first}" if first == last else f"levels {first}-{last}"
-    return levels if n_images == 1 else f"{levels} of image {event.image}"
+    return f"{levels} of {called[event.image]}" if called[event.image] else levels

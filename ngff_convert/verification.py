@@ -27,15 +27,18 @@ class Progress:
     Attributes
     ----------
     image, of_images
-        Which image of how many, from 0.
+        Which image of how many, from 0; label images are counted too.
     done, total
         Voxels that were read of the source or of a level above, of those that will be for this image.
+    folder
+        Where its group is in the store: ``""`` is the root.
     """
 
     image: int
     of_images: int
     done: int
     total: int
+    folder: str = ""
 
 
 Observe: TypeAlias = Callable[[Progress], None]
