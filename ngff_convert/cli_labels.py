@@ -25,7 +25,7 @@ from ngff_convert.words import PAIR
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ngff_convert.model import Image
+    from ngff_convert.model import Image, Legend
 
 _STORE = cloup.argument("store", metavar="OUT", help="An OME-Zarr: its folder, or its address in a bucket.")
 _IMAGE = cloup.option(
@@ -115,8 +115,8 @@ def _json(image: Image) -> dict[str, Any]:
                 "name": label.name,
                 "dtype": label.pixels.dtype.name,
                 "shape": dict(zip("tczyx", label.pixels.shape, strict=True)),
-                "colors": len(label.legend.colors),
-                "properties": len(label.legend.properties),
+                "colors": _n_colors(label.legend),
+                "properties": _n_properties(label.legend),
             }
             for label in image.labels
         ],
@@ -124,7 +124,7 @@ def _json(image: Image) -> dict[str, Any]:
 
 
 def _lines(images: Sequence[Image]) -> Iterator[str]:
-    from ngff_convert.describe import shape
+    from ngff_convert.describe import counted, shape
 
     for number, image in enumerate(images):
         prefix = f"image {number} {image.name}: " if len(images) > 1 else ""
@@ -132,10 +132,21 @@ def _lines(images: Sequence[Image]) -> Iterator[str]:
             legend = label.legend
             yield (
                 f"{prefix}{label.name}  {shape(label.pixels.shape)}, {label.pixels.dtype.name}, "
-                f"{len(legend.colors)} values with a colour, {len(legend.properties)} with properties"
+                f"{counted(_n_colors(legend), 'value')} with a colour, "
+                f"{_n_properties(legend)} with properties"
             )
     if not any(image.labels for image in images):
         yield "no label images"
+
+
+def _n_colors(legend: Legend) -> int:
+    """Return how many objects have a colour; 0 is no object."""
+    return sum(value != 0 for value in legend.colors)
+
+
+def _n_properties(legend: Legend) -> int:
+    """Return of how many values something is said; where others have colours there may be empty entries."""
+    return sum(bool(said) for said in legend.properties.values())
 
 
 @labels_command.command("remove")

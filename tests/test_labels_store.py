@@ -410,7 +410,7 @@ def test_the_commands(store_05: Path, seg: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.count("labels/") == 2
     assert main(["labels", "list", str(store_05)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{name}  t1 c1 z9 y70 x90, uint16, 91 values with a colour, 0 with properties"
+        f"{name}  t1 c1 z9 y70 x90, uint16, 90 values with a colour, 0 with properties"
         for name in ("nuclei", "cells")
     ]
     assert main(["labels", "list", str(store_05), "--json"]) == 0
@@ -420,6 +420,27 @@ def test_the_commands(store_05: Path, seg: Path, capsys: pytest.CaptureFixture[s
     assert main(["labels", "remove", str(store_05), "cells"]) == OptionError.exit_code
     assert main(["labels", "add", str(store_05), f"nuclei={seg}"]) == TargetError.exit_code
     assert main(["labels", "add", str(store_05), "nuclei"]) == 2
+
+
+def test_the_background_is_no_value_with_a_colour(
+    store_05: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seg = write_labels(tmp_path / "seg.tif", np.where(objects(), 7, 0).astype("uint8"))
+    (tmp_path / "t.csv").write_text("label,area\n7,12\n")
+    command = [
+        "labels",
+        "add",
+        str(store_05),
+        f"nuclei={seg}",
+        "--label-properties",
+        f"nuclei={tmp_path}/t.csv",
+    ]
+    assert main([*command, "-q"]) == 0
+    assert main(["labels", "list", str(store_05)]) == 0
+    assert capsys.readouterr().out.endswith("uint8, 1 value with a colour, 1 with properties\n")
+    assert main(["labels", "list", str(store_05), "--json"]) == 0
+    ((label,),) = (image["labels"] for image in json.loads(capsys.readouterr().out)["images"])
+    assert (label["colors"], label["properties"]) == (1, 1)
 
 
 def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
