@@ -33,7 +33,7 @@ from ngff_convert.model import Legend
 from ngff_convert.option_values import label_name
 from ngff_convert.options import Options
 from ngff_convert.storage import SUFFIX, Folder, Unreachable, Zipped, at, joined, storage_of
-from ngff_convert.stored_labels import image_in
+from ngff_convert.stored_labels import image_in, images_told
 from ngff_convert.targets import is_bucket
 
 if TYPE_CHECKING:
@@ -201,14 +201,11 @@ def _image_of(root: Writable, group: str) -> StoredImage:
     group = group.strip("/")
     if group and any(part in ("", ".", "..") for part in group.split("/")):
         raise OptionError(f"--image {group}: is no path in the store, such as 1 or A/1/0")
-    if group and not root.present(group, ("zarr.json", ".zattrs")):
-        raise OptionError(f"--image {group}: {at(root, group)} is no group; such as 1, or A/1/0 of a plate")
-    found = image_in(root, group)
+    is_there = not group or root.present(group, ("zarr.json", ".zattrs"))
+    found = image_in(root, group) if is_there else None
     if found is None:
-        raise OptionError(
-            f"{at(root, group)}: is no image itself, but holds some: say which by --image, such as --image "
-            "0, or --image A/1/0 of a plate"
-        )
+        option = f"--image {group}" if group else root.name
+        raise OptionError(f"{option}: is no image: {images_told(root, group)}")
     return found
 
 

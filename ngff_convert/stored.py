@@ -332,7 +332,7 @@ def images(root: Storage) -> tuple[StoredImage, ...]:
     if "plate" in attributes:
         folders = _fields(root, version, attributes["plate"])
     elif "bioformats2raw.layout" in attributes:
-        folders = _series(root, version)
+        folders = series_of(root, version)
     else:
         raise UnsupportedInput(
             f"{root.name}: has none of multiscales, plate and bioformats2raw.layout: no image in it"
@@ -346,15 +346,15 @@ def images(root: Storage) -> tuple[StoredImage, ...]:
 def _fields(root: Storage, version: str, plate: Any) -> list[str]:  # noqa: ANN401 - from foreign metadata
     """Return the images' groups of a plate, well by well."""
     found: list[str] = []
-    for well in _listed(root, "", version, plate, "wells"):
+    for well in paths_in(root, "", version, plate, "wells"):
         own, keys = attributes_of(root, well)
-        found += _listed(root, well, own, keys.get("well"), "images")
+        found += paths_in(root, well, own, keys.get("well"), "images")
     if repeated := _repeated(found):
         raise VerificationError(f"{root.name}: the plate lists {shown(repeated)} twice; convert again")
     return found
 
 
-def _listed(root: Storage, group: str, version: str, holder: Any, key: str) -> list[str]:  # noqa: ANN401
+def paths_in(root: Storage, group: str, version: str, holder: Any, key: str) -> list[str]:  # noqa: ANN401
     """Return where the paths lead that a plate or a well lists."""
     try:
         return [path_below(root, group, item["path"]) for item in holder[key]]
@@ -364,7 +364,7 @@ def _listed(root: Storage, group: str, version: str, holder: Any, key: str) -> l
         ) from error
 
 
-def _series(root: Storage, version: str) -> list[str]:
+def series_of(root: Storage, version: str) -> list[str]:
     """Return the images' groups, as ``OME`` lists them, else as they are numbered; none is left out."""
     numbered = _numbered(root, (".zgroup", ".zattrs") if version == "0.4" else ("zarr.json",))
     listed: Any = None

@@ -69,7 +69,7 @@ def _wells(word: str, there: Sequence[PlateField]) -> set[Well]:
         return found & imaged
     if found:
         raise OptionError(
-            f"--wells {word}: this well has no image; those that have are {_listed(map(''.join, imaged))}"
+            f"--wells {word}: this well has no image; those that have are {listed(map(''.join, imaged))}"
         )
     rows, columns = plates[0].rows, plates[0].columns
     raise OptionError(
@@ -83,8 +83,8 @@ def _meant(word: str, plate: Plate) -> list[Well]:
     wells = [(row, column) for row in plate.rows for column in plate.columns]
     found = [well for well in wells if word in ("".join(well), "/".join(well))]
     if not found:
-        plain = _plain(word)
-        found = [well for well in wells if plain in (_plain("".join(well)), _plain("/".join(well)))]
+        meant = plain(word)
+        found = [well for well in wells if meant in (plain("".join(well)), plain("/".join(well)))]
     if len(found) > 1:
         several = " or ".join("/".join(well) for well in found[:MAX_NAMED])
         raise OptionError(f"--wells {word}: can be {several}: write it with the slash, as here")
@@ -102,13 +102,13 @@ def _fields(word: str, there: Sequence[PlateField]) -> list[str]:
         if not 0 <= first < stop <= len(names):
             raise OptionError(f"--fields {word}: there are {len(names)} fields, 0:{len(names)}")
         return names[first:stop]
-    found = [name for name in names if _plain(name) == _plain(word)]
+    found = [name for name in names if plain(name) == plain(word)]
     if len(found) == 1:
         return found
     raise OptionError(
         f"--fields {word}: "
         + (f"can be {' or '.join(found)}: write it" if found else "there is no such field; there are")
-        + (" as here" if found else f" {_listed(names)}")
+        + (" as here" if found else f" {listed(names)}")
     )
 
 
@@ -120,11 +120,11 @@ def in_order(name: str) -> tuple[int, str, str]:
     >>> sorted(["10", "2", "1b", "B"], key=in_order)
     ['2', '10', '1b', 'B']
     """
-    return (int(name) if name.isdecimal() else 2**63, _plain(name), name)
+    return (int(name) if name.isdecimal() else 2**63, plain(name), name)
 
 
 @cache
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name without what people spell in several ways: case, and zeros before a number."""
     return re.sub("0+(?=[0-9])", lambda zeros: "" if _begins(name, zeros.start()) else zeros[0], name.lower())
 
@@ -133,7 +133,8 @@ def _begins(name: str, at: int) -> bool:
     return at == 0 or not name[at - 1].isdecimal()
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return names in order, so many as a message takes, and how many more there are."""
     ordered = sorted(set(names), key=in_order)
     more = f" and {len(ordered) - MAX_NAMED} more" if len(ordered) > MAX_NAMED else ""
     return ", ".join(ordered[:MAX_NAMED]) + more

@@ -169,10 +169,6 @@ def test_a_field_of_a_plate_and_an_image_of_a_collection(tmp_path: Path) -> None
     found = np.asarray(stored_levels(plate / field / "labels/cells", "0.4")[0])
     np.testing.assert_array_equal(found, own)
     check(plate, 1)
-    with pytest.raises(OptionError, match=r"say which by --image"):
-        add(plate, "cells", str(seg))
-    with pytest.raises(OptionError, match=r"--image Z/9: .* is no group"):
-        add(plate, "cells", str(seg), image="Z/9")
     image = ome_tiffs.coded(z=3, y=shape[-2], x=shape[-1])
     xml = ome_tiffs.document(
         *(ome_tiffs.image(image, ome_tiffs.data(IFD=3 * n, PlaneCount=3), number=n) for n in range(2))
@@ -210,6 +206,29 @@ def test_what_does_not_fit_changes_nothing(store_05: Path, tmp_path: Path) -> No
     with pytest.raises(OptionError, match="is called by letters"):
         add(store_05, "../x", str(small))
     assert tree(store_05) == before
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_no_image_is_answered_with_those_to_choose_from(tmp_path: Path, version: str) -> None:
+    plate, many, one = (tmp_path / f"{name}.ome.zarr" for name in ("plate", "many", "one"))
+    foreign_stores.write_plate(plate, version)
+    foreign_stores.write_collection(many, version)
+    foreign_stores.write_image(one, version)
+    fields = r"is no image: the fields of the well B/2 are B/2/0, B/2/1: say which by --image"
+    for image in ("B2", "b02", "B/2", "B/2/7", "/B/2/"):
+        with pytest.raises(OptionError, match=f"--image {image.strip('/')}: {fields}"):
+            add(plate, "cells", "none.tif", image=image)
+    for where, image in ((r"plate\.ome\.zarr", ""), ("--image Z/9", "Z/9")):
+        with pytest.raises(
+            OptionError, match=f"{where}: is no image: its wells are A/1, B/2: say which field of one"
+        ):
+            add(plate, "cells", "none.tif", image=image)
+    with pytest.raises(OptionError, match=r"many\.ome\.zarr: is no image: its images are 0, 1: say"):
+        remove(many, "cells")
+    with pytest.raises(
+        OptionError, match=r"--image 7: is no image: its only image is the store itself: leave"
+    ):
+        remove(one, "cells", image="7")
 
 
 def test_archives_and_servers_are_not_changed(store_05: Path, seg: Path) -> None:
