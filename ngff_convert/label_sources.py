@@ -133,7 +133,8 @@ class _Labelled:
             )
         properties = None
         if table is not None:
-            properties = Legend(properties=label_table.read(table))
+            kind = images[0].pixels.dtype if len(images) == 1 else None
+            properties = Legend(properties=label_table.read(table, kind))
             self._paths.append(table)
         self._paths += opened.paths
         self._warnings += [f"labels {name}: {line}" for line in opened.warnings]

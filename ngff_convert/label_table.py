@@ -7,9 +7,13 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.errors import OptionError, ReadError
+from ngff_convert.model import values_of
+from ngff_convert.validation.findings import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
 
 VALUE_COLUMNS = ("label-value", "label_value", "label")
 """What the column of values is called; where there is none of them, it is the first."""
@@ -23,10 +27,21 @@ MAX_ROWS = 100_000
 """More would be metadata of tens of megabytes, which every viewer reads before it shows anything."""
 
 
-def read(path: str) -> dict[int, dict[str, Any]]:
+ALL_VALUES = range(-(2**63), 2**64)
+"""Values that label images of one type or another can have."""
+
+
+def read(path: str, kind: np.dtype[Any] | None = None) -> dict[int, dict[str, Any]]:
     """Return the properties that a table states: value -> name -> number or text.
 
     Numbers are kept as numbers. A cell that is empty, or no finite number such as ``nan``, says nothing.
+
+    Parameters
+    ----------
+    path
+        The table.
+    kind
+        The type of the label image, which says what values it can have; None where that is not known yet.
 
     Raises
     ------
@@ -41,7 +56,8 @@ def read(path: str) -> dict[int, dict[str, Any]]:
             file.seek(0)
             rows = csv.reader(file, delimiter=max(DELIMITERS, key=head.count), strict=True)
             names = _names(path, next(rows, []))
-            return _properties(path, names, rows)
+            values = values_of(kind) if kind is not None and kind.kind in "biu" else ALL_VALUES
+            return _properties(path, names, rows, values)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}; is it the table?") from error
     except UnicodeDecodeError as error:
@@ -59,14 +75,31 @@ def _names(path: str, row: Sequence[str]) -> list[str]:
         )
     for at, name in enumerate(names):
         if not name or name in names[:at] or not name.isprintable():
-            what = f"{name!r} is there twice" if name in names[:at] else "has no name that can be shown"
+            what = f"{shown(name)} is there twice" if name in names[:at] else "has no name that can be shown"
             raise OptionError(f"{path}: line 1, column {at + 1}: {what}; give each column a name of its own")
     return names
 
 
-def _properties(path: str, names: list[str], rows: Any) -> dict[int, dict[str, Any]]:  # noqa: ANN401 - csv's
+def _column_of_values(path: str, names: list[str]) -> int:
+    """Return which column has the label values."""
     lower = [name.lower() for name in names]
-    own = next((lower.index(name) for name in VALUE_COLUMNS if name in lower), 0)
+    word = next((word for word in VALUE_COLUMNS if word in lower), lower[0])
+    first, *others = (at for at, name in enumerate(lower) if name == word)
+    if others and word in VALUE_COLUMNS:
+        raise OptionError(
+            f"{path}: line 1: {names[first]} and {names[others[0]]} are both names of the column of label "
+            "values; call the one that is a property something else"
+        )
+    return first
+
+
+def _properties(
+    path: str,
+    names: list[str],
+    rows: Any,  # noqa: ANN401 - csv's
+    values: range,
+) -> dict[int, dict[str, Any]]:
+    own = _column_of_values(path, names)
     found: dict[int, dict[str, Any]] = {}
     for row in rows:
         if not any(cell.strip() for cell in row):
@@ -78,9 +111,15 @@ def _properties(path: str, names: list[str], rows: Any) -> dict[int, dict[str, A
         if not isinstance(value, int):
             if not (isinstance(value, float) and value.is_integer()):
                 raise OptionError(
-                    f"{where}, column {names[own]}: {row[own]!r} is no label value; a whole number is needed"
+                    f"{where}, column {names[own]}: {shown(row[own])} is no label value; a whole number is "
+                    "needed"
                 )
             value = int(value)
+        if value not in values:
+            raise OptionError(
+                f"{where}, column {names[own]}: {shown(row[own])} is no value that the label image can have, "
+                f"{values[0]} to {values[-1]}; is the table that of another one?"
+            )
         if value in found:
             raise OptionError(f"{where}, column {names[own]}: the value {value} is there a second time")
         if len(found) >= MAX_ROWS:

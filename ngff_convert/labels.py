@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from ngff_convert import label_colors, overrides, plan
 from ngff_convert.errors import OptionError
 from ngff_convert.events import Note
-from ngff_convert.model import AXES, Box
+from ngff_convert.model import AXES, Box, values_of
 from ngff_convert.units import SPACE_SYMBOLS, space_factor
+from ngff_convert.validation.findings import shown
 from ngff_convert.write_plan import Decided
 
 if TYPE_CHECKING:
@@ -145,13 +146,12 @@ def fitted(label: Image, grid: Grid, options: Options, where: str) -> Image:
 def _check_values(label: Image, where: str) -> None:
     """Refuse properties of values that the label image cannot have."""
     kind = label.pixels.dtype
-    bits = 1 if kind.kind == "b" else 8 * kind.itemsize - (kind.kind == "i")
-    lowest = -(2**bits) if kind.kind == "i" else 0
+    values = values_of(kind)
     for value in label.legend.properties:
-        if not lowest <= value < 2**bits:
+        if value not in values:
             raise OptionError(
-                f"{where}: its properties are of the value {value}, which {kind.name} cannot hold; "
-                "is the table that of another label image?"
+                f"{where}: its properties are of the value {shown(value)}, which {kind.name} cannot hold; "
+                "are they those of another label image?"
             )
 
 

@@ -105,7 +105,6 @@ def add(
     path, reader, number = label_sources.place_of(source)
     names = _Names(root, of)
     is_listed = name in names.read()
-    legend = None if properties is None else Legend(properties=read_table(properties))
     options = replace(
         options,
         ngff_version=of.version,
@@ -122,7 +121,7 @@ def add(
     on = _described(store, of, options)
 
     def deciding(opened: Source, now: Options, _name: str) -> tuple[Decided, ...]:
-        decided = _decided(opened, now, name, legend, on)
+        decided = _decided(opened, now, name, properties, on)
         if is_listed and is_bucket(target):  # there the old one goes before the new one is there
             names.change(lambda listed: [other for other in listed if other != name])
         return (decided,)
@@ -231,7 +230,7 @@ def _described(store: str | os.PathLike[str], of: StoredImage, options: Options)
     return _On(of, image, where)
 
 
-def _decided(source: Source, options: Options, name: str, legend: Legend | None, on: _On) -> Decided:
+def _decided(source: Source, options: Options, name: str, table: str | None, on: _On) -> Decided:
     """Decide how a label image is written that is added."""
     wanted = chosen(source.images, options)
     if len(wanted) > 1:
@@ -241,10 +240,10 @@ def _decided(source: Source, options: Options, name: str, legend: Legend | None,
     number, original = wanted[0]
     plain = replace(options, crop=NO_CROP)
     label = overrides.apply(original, replace(Options(), crop=options.crop))
-    colors = original.legend.colors
-    label = replace(
-        label, name=name, legend=replace(legend, colors=colors) if legend else original.legend, ome=None
-    )
+    legend = original.legend
+    if table is not None:
+        legend = Legend(legend.colors, read_table(table, original.pixels.dtype))
+    label = replace(label, name=name, legend=legend, ome=None)
     where = f"labels {name}"
     shape = on.image.pixels.shape
     native = [(level.factor, level.pixels.shape[2:]) for level in on.image.native_levels]

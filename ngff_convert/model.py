@@ -250,6 +250,19 @@ class SourceOme:
     index: int
 
 
+def values_of(kind: np.dtype[Any]) -> range:
+    """Return the whole numbers that a type of integers, or bool, can hold.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> values_of(np.dtype("int8")), values_of(np.dtype("bool"))
+    (range(-128, 128), range(0, 2))
+    """
+    bits = 1 if kind.kind == "b" else 8 * kind.itemsize - (kind.kind == "i")
+    return range(-(2**bits) if kind.kind == "i" else 0, 2**bits)
+
+
 Rgba: TypeAlias = tuple[int, int, int, int]
 """Red, green, blue and opacity, each 0 to 255."""
 

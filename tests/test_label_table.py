@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from ngff_convert import label_table
@@ -56,11 +57,30 @@ def test_where_the_values_are(tmp_path: Path, text: str, found: dict[int, dict[s
         ("label,a\0\n1,2\n", r"line 1, column 2: has no name that can be shown"),
         ('label,area\n1,"2" x\n', r"line 2: .*save it as CSV"),
         ("", r"line 1: names 0 columns"),
+        ("Label-Value,label-value\n1,2\n", r"line 1: Label-Value and label-value are both names of the col"),
+        ("area,label,Label\n1,2,3\n", r"line 1: label and Label are both names"),
+        ("label,area\n1,2\n1e308,3\n", r"line 3, column label: '1e308' is no value that .* -9223372036854"),
+        (f"label,area\n{'9' * 300},3\n", r"line 2, column label: '9{56}\.\.\. is no value that the label"),
+        (f"label,area\n{'x' * 300},3\n", r"line 2, column label: 'x{56}\.\.\. is no label value"),
     ],
 )
 def test_what_cannot_be_meant_is_named_with_its_place(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(OptionError, match=f"table.csv: .*{says}"):
         read(tmp_path, text)
+
+
+def test_values_that_the_label_image_cannot_have(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("label,area\n-128,2\n127,3\n128,4\n")
+    with pytest.raises(OptionError, match=r"line 4, column label: '128' is no value .* have, -128 to 127;"):
+        label_table.read(str(tmp_path / "table.csv"), np.dtype("int8"))
+    for kind in ("int16", "float32"):  # a label image of floats is refused as such
+        assert list(label_table.read(str(tmp_path / "table.csv"), np.dtype(kind))) == [-128, 127, 128]
+
+
+def test_names_of_properties_may_differ_in_case(tmp_path: Path) -> None:
+    assert read(tmp_path, "id,Area,area\n1,2,3\n") == {1: {"Area": 2, "area": 3}}
+    assert read(tmp_path, "label-value,label\n1,2\n") == {1: {"label": 2}}
+    assert read(tmp_path, "Id,id,area\n1,2,3\n") == {1: {"id": 2, "area": 3}}
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:

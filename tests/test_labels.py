@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import foreign_stores
 import numpy as np
 import ome_tiffs
 import pytest
@@ -318,7 +319,24 @@ def test_properties_of_values_that_cannot_be(ims: Path, seg: Path, tmp_path: Pat
     table = tmp_path / "table.csv"
     table.write_text("label,area\n65536,3\n")
     options = with_labels(seg, label_properties=(("nuclei", str(table)),))
-    refused(ims, options, "properties are of the value 65536, which uint16 cannot hold")
+    refused(
+        ims,
+        options,
+        r"table.csv: line 2, column label: '65536' is no value that .* can have, 0 to 65535; is the table",
+    )
+
+
+def test_properties_of_a_store_of_values_that_cannot_be(tmp_path: Path) -> None:
+    foreign_stores.write_image(tmp_path / "in.ome.zarr", "0.5")
+    entry = {"label-value": 10**300, "area": 3}
+    foreign_stores.edit_ome(
+        tmp_path / "in.ome.zarr/labels/cells", "0.5", lambda o: o["image-label"].update(properties=[entry])
+    )
+    match = (
+        r"are of the value 10{56}\.\.\., which uint32 cannot hold; .*or leave the input's out: --no-labels"
+    )
+    with pytest.raises(OptionError, match=match):
+        convert(tmp_path / "in.ome.zarr", tmp_path / "out.ome.zarr")
 
 
 def test_one_label_image_for_several_images(tmp_path: Path, seg: Path) -> None:
