@@ -116,7 +116,8 @@ def fitted(label: Image, grid: Grid, options: Options, where: str) -> Image:
     shape = label.pixels.shape
     if shape[1] != 1:
         raise OptionError(
-            f"{where}: has {shape[1]} channels; a label image has one: save each channel as a file of its own"
+            f"{where}: has {shape[1]} channels; a label image has one: {_if_pages(label, grid)}save each "
+            "channel as a file of its own"
         )
     spans = [
         _span(axis, n, whole, written, span)
@@ -128,7 +129,7 @@ def fitted(label: Image, grid: Grid, options: Options, where: str) -> Image:
         parts = f", of which {_sizes(grid.written)} are written" if grid.written != grid.shape else ""
         raise OptionError(
             f"{where}: is of {_sizes(shape)} voxels, its image of {_sizes(grid.shape)}{parts}: z, y and x "
-            "have to be the same, and t the same or 1; is it of another image?"
+            f"have to be the same, and t the same or 1: {_if_pages(label, grid)}is it of another image?"
         )
     _check_spacing(label.calibration, grid, where)
     box = Box(*(tuple(end) for end in zip(*(span or (0, 1) for span in spans), strict=True)))
@@ -153,6 +154,18 @@ def _check_values(label: Image, where: str) -> None:
                 f"{where}: its properties are of the value {shown(value)}, which {kind.name} cannot hold; "
                 "are they those of another label image?"
             )
+
+
+def _if_pages(label: Image, grid: Grid) -> str:
+    """Return how to say what the pages of a file are, where the image has as many planes."""
+    t, c, z, *page = label.pixels.shape
+    n_t, _, n_z, *plane = grid.shape
+    n_pages = t * c * z
+    if page != plane or n_pages not in (n_z, n_t * n_z):
+        return ""
+    one_axis = "Z" if n_pages == n_z else "T" if n_z == 1 else None
+    axes = f"--axes {one_axis}" if one_axis else f"--axes TZ --shape {n_t},{n_z}"
+    return f"if its pages are others, ngff-convert labels add OUT {label.name}=FILE {axes}; else "
 
 
 def _span(

@@ -278,7 +278,11 @@ def test_another_size(ims: Path, tmp_path: Path) -> None:
 
 def test_several_channels(ims: Path, tmp_path: Path) -> None:
     seg = write_labels(tmp_path / "seg.tif", np.stack([objects()] * 2, axis=1), "ZCYX")
-    refused(ims, with_labels(seg), r"has 2 channels; a label image has one: save each")
+    refused(
+        ims, with_labels(seg), r"has 2 channels; a label image has one: if its pages .* --axes TZ --shape 2,9"
+    )
+    seg = write_labels(tmp_path / "three.tif", np.stack([objects()] * 3, axis=1), "ZCYX")
+    refused(ims, with_labels(seg), r"has 3 channels; a label image has one: save each")
 
 
 def test_another_spacing(ims: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import foreign_stores
 import numpy as np
 import ome_tiffs
 import pytest
+import tifffile
 import yaozarrs
 import zarr
 from label_files import CHUNKS, mask, objects, region, write_image, write_labels
@@ -229,6 +231,22 @@ def test_what_is_no_image_is_answered_with_those_to_choose_from(tmp_path: Path, 
         OptionError, match=r"--image 7: is no image: its only image is the store itself: leave"
     ):
         remove(one, "cells", image="7")
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_pages_that_the_file_calls_channels(store_05: Path, tmp_path: Path, repeats: int) -> None:
+    stack = np.concatenate([objects()] * repeats)
+    tifffile.imwrite(tmp_path / "seg.tif", stack, imagej=True)  # its z planes are channels to ImageJ
+    command = ["labels", "add", str(store_05), f"nuclei={tmp_path}/seg.tif"]
+    with pytest.raises(
+        OptionError, match=f"has {9 * repeats} channels; .* if its pages are others, "
+    ) as found:
+        add(store_05, "nuclei", f"{tmp_path}/seg.tif")
+    said = re.search(r"labels add OUT nuclei=FILE (--axes [^;]*); else save each channel", str(found.value))
+    assert said
+    assert said[1] == ("--axes Z" if repeats == 1 else "--axes TZ --shape 2,9")
+    assert main([*command, *said[1].split(), "-q"]) == 0
+    np.testing.assert_array_equal(level_0(store_05).reshape(stack.shape), stack)
 
 
 def test_archives_and_servers_are_not_changed(store_05: Path, seg: Path) -> None:
