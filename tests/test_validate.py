@@ -436,6 +436,18 @@ FAULTS = [
         ome(lambda o: o["image-label"]["colors"][1].update({"label-value": 1.5}), "labels/cells"),
     ),
     Fault(
+        "label-value",
+        "warning",
+        "labels/cells",
+        ome(lambda o: o["image-label"]["colors"][1].update({"label-value": -1}), "labels/cells"),
+    ),
+    Fault(
+        "label-value",
+        "warning",
+        "labels/cells",
+        ome(lambda o: o["image-label"].update(properties=[{"label-value": 2**32}]), "labels/cells"),
+    ),
+    Fault(
         "label-unlisted",
         "warning",
         "labels/b",

@@ -81,6 +81,9 @@ RULES: dict[str, Rule] = {
     "label-levels": Rule("A label image has as many levels as its image.", "labels"),
     "label-shape": Rule("Each axis of a label image is as long as the image's, or 1.", "labels"),
     "label-colors": Rule("The label-values of colors are integers, each once.", "labels"),
+    "label-value": Rule(
+        "The label-values of colors and properties are ones that the array can hold.", "labels"
+    ),
     "label-unlisted": Rule("`labels` lists each label image that is there.", "labels"),
     "image-label-missing": Rule("A label image says so, by `image-label`.", "labels"),
     "plate-well": Rule("The path of a well is its row's name / its column's name.", "plate"),

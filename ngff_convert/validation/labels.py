@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ngff_convert.model import values_of
 from ngff_convert.storage_contract import joined
 from ngff_convert.validation.arrays import known_sizes
 from ngff_convert.validation.findings import shown
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from ngff_convert.validation.findings import Findings
     from ngff_convert.validation.images import Pyramid
     from ngff_convert.validation.nodes import Node
+
+_INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 MAX_ENTRIES = 10_000
 """Entries of a folder of labels that are looked at."""
@@ -59,6 +64,7 @@ def check_label(node: Node, pyramids: Sequence[Pyramid], of: Sequence[Pyramid], 
         Where findings go.
     """
     _check_image_label(node, findings)
+    _check_values(node, pyramids, findings)
     for pyramid in pyramids:
         for level in pyramid.levels:
             array = level.array
@@ -79,15 +85,34 @@ def _check_image_label(node: Node, findings: Findings) -> None:
         findings.warning(node.path, "image-label-missing", message)
         return
     label = node.ome["image-label"]
-    colors = label.get("colors") if isinstance(label, dict) else None
-    items = [item for item in (colors if isinstance(colors, list) else []) if isinstance(item, dict)]
-    values = [item.get("label-value") for item in items]
+    values = _stated(label, "colors") if isinstance(label, dict) else []
     if wrong := [value for value in values if type(value) is not int]:
         message = f"the label-value {shown(wrong[0])} of a color is no whole number"
         findings.error(node.path, "label-colors", message)
     counts = Counter(value for value in values if type(value) is int)
     if twice := [value for value, count in counts.items() if count > 1]:
-        findings.error(node.path, "label-colors", f"the label-value {twice[0]} has several colors")
+        findings.error(node.path, "label-colors", f"the label-value {shown(twice[0])} has several colors")
+
+
+def _check_values(node: Node, pyramids: Sequence[Pyramid], findings: Findings) -> None:
+    """Find label-values that no voxel can have."""
+    label = node.ome.get("image-label")
+    array = next((level.array for pyramid in pyramids for level in pyramid.levels if level.array), None)
+    if not isinstance(label, dict) or array is None or array.dtype not in _INTEGERS:
+        return
+    held = values_of(np.dtype(array.dtype))
+    for key in ("colors", "properties"):
+        beyond = [value for value in _stated(label, key) if type(value) is int and value not in held]
+        if beyond:
+            message = f"the label-value {shown(beyond[0])} of {key} is none that {array.dtype} can hold"
+            findings.warning(node.path, "label-value", message)
+
+
+def _stated(label: dict[str, Any], key: str) -> list[Any]:
+    """Return the label-values of a list of `image-label`."""
+    found = label.get(key)
+    items = found if isinstance(found, list) else []
+    return [item.get("label-value") for item in items if isinstance(item, dict)]
 
 
 def _check_shape(where: str, pyramid: Pyramid, of: Pyramid, findings: Findings) -> None:
