@@ -69,7 +69,7 @@ def add(
     Parameters
     ----------
     store
-        OME-NGFF 0.4 or 0.5: its folder, or its address in a bucket.
+        OME-NGFF 0.4 to 0.6: its folder, or its address in a bucket.
     name
         What the label image is called.
     source
@@ -106,16 +106,10 @@ def add(
     names = _Names(root, of)
     is_listed = name in names.read()
     options = replace(
-        options,
-        ngff_version=of.version,
+        _of_one(options, of.version),
         reader=reader or options.reader,
         images=None if number is None else (number,),
         overwrite=options.overwrite or (not is_listed and _is_left_over(root, names.path(name))),
-        layout="single",
-        ome_xml=False,
-        labels=(),
-        label_properties=(),
-        own_labels=False,
     )
     target = f"{os.fspath(store).rstrip('/')}/{names.path(name)}"
     on = _described(store, of, options)
@@ -123,7 +117,7 @@ def add(
     def deciding(opened: Source, now: Options, _name: str) -> tuple[Decided, ...]:
         decided = _decided(opened, now, name, properties, on)
         if is_listed and is_bucket(target):  # there the old one goes before the new one is there
-            names.change(lambda listed: [other for other in listed if other != name])
+            names.leave_out(name)
         return (decided,)
 
     report = carry_out(path, target, options, observer, deciding=deciding)
@@ -131,8 +125,21 @@ def add(
         observer(
             Note(f"{root.name}: its consolidated metadata did not know the label image, and are removed")
         )
-    names.change(lambda listed: [*listed, *([] if name in listed else [name])])
+    names.enter(name)
     return report
+
+
+def _of_one(options: Options, version: str) -> Options:
+    """Return the options of a conversion that writes one label image, without what is of others."""
+    return replace(
+        options,
+        ngff_version=version,
+        layout="single",
+        ome_xml=False,
+        labels=(),
+        label_properties=(),
+        own_labels=False,
+    )
 
 
 def remove(
@@ -155,7 +162,7 @@ def remove(
     label_name("labels remove", name)  # of another program's, only what is no way out of the store
     try:
         names.forget_consolidated()
-        names.change(lambda listed: [other for other in listed if other != name])
+        names.leave_out(name)
         for file in ("zarr.json", ".zattrs", ".zgroup"):  # what is half removed is no image
             root.remove(joined(path, file))
         root.remove(path)
@@ -281,6 +288,14 @@ class _Names:
         document = self._document()
         names = self._keys(document).get("labels") if document else None
         return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+
+    def enter(self, name: str) -> None:
+        """Put a name at the end of the list, unless it is there."""
+        self.change(lambda listed: listed if name in listed else [*listed, name])
+
+    def leave_out(self, name: str) -> None:
+        """Take a name from the list."""
+        self.change(lambda listed: [other for other in listed if other != name])
 
     def change(self, how: Callable[[list[str]], list[str]]) -> None:
         """Write another list, in one step; without names, there is no group."""
