@@ -365,7 +365,7 @@ def _verify(job: Job, record: Record, observe: Observer) -> None:
         return
     from ngff_convert.verify import verify
 
-    of_input = ("reader", "axes", "shape", "files_from", "dataset", "on_error")
+    of_input = ("reader", "axes", "shape", "files_from", "dataset", "on_error", "labels")
     named = (*of_input, "workers", "memory", "storage_options")
     options = replace(Options(), **{name: getattr(job.options, name) for name in named})
     verification = verify(job.source, job.target, options, share, observe)

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from ngff_convert import resume
+from ngff_convert import label_sources, resume
 from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
 from ngff_convert.convert import open_with
 from ngff_convert.errors import TargetError, WriteError
@@ -241,7 +241,7 @@ def made_of(source: str, options: Options) -> Record:
     with open_with(source, options) as opened:
         files = [resume.facts(name) for name in opened.paths]
         missing = tuple(opened.missing)
-    return resume.begun(files, missing, options, Resources(1, 1), ())
+    return resume.begun(files, missing, label_sources.elsewhere(options), Resources(1, 1), ())
 
 
 def _unchosen() -> dict[str, Any]:
@@ -252,4 +252,7 @@ def _unchosen() -> dict[str, Any]:
 
 def _decisive(record: Record) -> str:
     files = [[Path(f["path"]).name, f["size"], f["mtime_ns"], f["ends"]] for f in record["source"]]
-    return json.dumps([files, record["missing"], record["options"]], sort_keys=True)
+    options = dict(record["options"])
+    for name in ("labels", "label_properties"):  # whose files are among those of the input
+        options[name] = [[key, Path(file).name] for key, file in options.get(name, ())]
+    return json.dumps([files, record["missing"], options], sort_keys=True)

@@ -8,6 +8,7 @@ at the end `batch`, with the `exit_code` and how many `files` ended in which way
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -20,12 +21,13 @@ import click
 import cloup
 
 from ngff_convert import batch_report, describe
-from ngff_convert.cli_options import CLUSTER, LOG_FORMAT, conversion_options, options_from
+from ngff_convert.cli_options import CLUSTER, LABELS, LOG_FORMAT, conversion_options, options_from
 from ngff_convert.cli_output import print_lines, some, told
 from ngff_convert.errors import ConversionError, OptionError
 from ngff_convert.events import ImageStarted, Note, ignore
 from ngff_convert.json_log import JsonLines
 from ngff_convert.version import PROGRAM
+from ngff_convert.words import PAIR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,6 +53,7 @@ _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0
     ),
 )
 @conversion_options
+@LABELS
 @CLUSTER
 @cloup.option_group(
     "Display",
@@ -119,6 +122,8 @@ def _from_patterns(words: tuple[str, ...], given: dict[str, object]) -> list[Job
         raise click.UsageError("Missing argument 'OUTDIR', the folder for the outputs, after the input.")
     if options.files_from is not None:
         raise click.UsageError("--files-from names the files of one image: use it in a --table")
+    if options.labels:
+        raise click.UsageError("--labels are of one image: use a column labels in a --table")
     *inputs, folder = words
     _check_folder(folder)
     return [Job(told(source, options), target, options) for source, target in pairs(inputs, folder)]
@@ -199,6 +204,9 @@ def _job(
     if "files-from" in cells:
         cells["files-from"] = _below(place, cells["files-from"])
     values = {known[name].name: _value(context, known[name], cell) for name, cell in cells.items()}
+    for name in ("labels", "label_properties"):
+        if name in values:
+            values[name] = tuple((key, _below(place, file)) for key, file in values[name])
     options = options_from({**given, **values})
     source = _below(place, source) if source else options.files_from
     if not source:
@@ -218,7 +226,9 @@ def _below(folder: str, path: str) -> str:
 def _value(context: click.Context, option: click.Option, cell: str) -> Any:  # noqa: ANN401 - click's
     """Return the value of a cell, as the command line would have it."""
     if not option.is_flag:
-        words = cell.split() if option.multiple else cell
+        words: Any = cell
+        if option.multiple:  # a value such as NAME=FILE may have spaces in it
+            words = re.split(r"\s+(?=[^\s=]+=)" if option.type is PAIR else r"\s+", cell)
         try:
             return option.type_cast_value(context, words)
         except click.BadParameter as error:

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+from label_files import objects, write_labels
 from servers import s3_server
 from stores import attributes, levels, tree
 
@@ -168,6 +169,7 @@ def test_a_pattern_of_one_image_and_an_address_are_left_as_they_are() -> None:
             "out/a.ome.zarr: would be the output of data/a.ims and",
         ),
         (["data/*.ims", "out", "--files-from", "x"], "use it in a --table"),
+        (["data/*.ims", "out", "--labels", "a=b.tif"], "use a column labels in a --table"),
         (["data/*.ims", "out", "--levels", "0"], "--levels"),
         (["data/*.ims", "out", "--report", "r.txt"], ".csv or .json"),
     ],
@@ -374,13 +376,24 @@ def test_options_that_are_newer_than_a_record_were_not_given(here: Path) -> None
     (path,) = (here / "out" / RECORDS).iterdir()
     record = json.loads(path.read_text())
     del record["options"]["dtype"]
+    del record["options"]["labels"]
     path.write_text(json.dumps(record))
     assert finished("data/a.ims", "out/a.ome.zarr", Options())
     with pytest.raises(TargetError, match="--dtype"):
         finished("data/a.ims", "out/a.ome.zarr", Options(dtype="uint32"))
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"source": 1, "missing": [], "options": {}}', '{"a": '])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[1]",
+        '{"source": 1, "missing": [], "options": {}}',
+        '{"source": [], "missing": [], "options": {"labels": 5}}',
+        '{"a": ',
+    ],
+)
 def test_a_damaged_record_is_none(here: Path, text: str) -> None:
     assert run("data/a.ims", "out") == 0
     (path,) = (here / "out" / RECORDS).iterdir()
@@ -439,7 +452,7 @@ def test_a_batch_into_a_bucket(here: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_batch_takes_every_option_of_a_conversion() -> None:
-    own = {"source", "target", "as_json", "verbose", "labels", "label_properties", "label_method"}
+    own = {"source", "target", "as_json", "verbose"}
     convert_words = {option.name for option in commands.commands["convert"].params} - own
     assert convert_words <= {option.name for option in commands.commands["batch"].params}
 
@@ -550,6 +563,31 @@ def test_a_table_of_a_spreadsheet(here: Path, mark: str) -> None:
     table("\n".join(mark.join(line) for line in lines), "sub/jobs.csv")
     assert run("--table", "sub/jobs.csv") == 0
     holds(here / "sub/x/a.zarr", 1)
+
+
+def test_a_row_may_have_label_images(here: Path) -> None:
+    found = {name: objects(SHAPE[2:], step=n) for n, name in enumerate(("nuclei", "cells"), 1)}
+    for name, labels in found.items():
+        write_labels(here / f"data/{name} of a.tif", labels)
+    table("label,area\n1,5\n", "data/n.csv")
+    table(
+        "in,labels,label-properties,label-method\n"
+        "a.ims,nuclei=nuclei of a.tif cells=cells of a.tif,nuclei=n.csv,nearest\nb c.ims,,,\n",
+        "data/jobs.csv",
+    )
+    words = ("--table", "data/jobs.csv", "out", "--report", "r.csv")
+    assert run(*words) == 0
+    for name, labels in found.items():
+        store = here / "out/a.ome.zarr/labels" / name
+        np.testing.assert_array_equal(levels(store, "0.5")[0], labels)
+    said = attributes(here / "out/a.ome.zarr/labels/nuclei", "0.5")["image-label"]["properties"]
+    assert {"label-value": 1, "area": 5} in said
+    assert not (here / "out/b c.ome.zarr/labels").exists()
+    assert run(*words, "--verify", "full") == 0
+    assert {status for _, status in statuses()} == {"skipped"}
+    write_labels(here / "data/cells of a.tif", found["nuclei"])
+    assert run(*words) == 5
+    assert [status for _, status in statuses()] == ["failed", "skipped"]
 
 
 def test_a_row_may_name_a_list_of_files(here: Path) -> None:
