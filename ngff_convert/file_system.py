@@ -15,16 +15,28 @@ except ImportError:  # Windows, which would not rename a folder with an open fil
 
 HAS_LOCKS = fcntl is not None
 
+_HERE, _EXCHANGE = -100, 2
+"""``AT_FDCWD`` and ``RENAME_EXCHANGE`` of Linux."""
 
-def lock(handle: int) -> bool:
-    """Take the exclusive lock on an open file; return whether no other run has it."""
-    if HAS_LOCKS:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks: two runs at once are then not told apart
-            return True
+
+def lock(handle: int, *, otherwise: bool = True) -> bool:
+    """Take the exclusive lock on an open file; return whether no other run has it.
+
+    Parameters
+    ----------
+    handle
+        The file.
+    otherwise
+        What is returned where there are no locks: two runs at once are then not told apart.
+    """
+    if not HAS_LOCKS:
+        return otherwise
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return otherwise
     return True
 
 
@@ -65,6 +77,15 @@ def is_free(path: Path) -> bool:
             return lock(file.fileno())
     except FileNotFoundError:
         return True
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Have two names change places in one step; return whether the system and the file system could."""
+    library = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(library, "renameat2"):
+        return False
+    names = _HERE, os.fsencode(one), _HERE, os.fsencode(other)
+    return bool(library.renameat2(*names, _EXCHANGE) == 0)
 
 
 def flush_file_system(folder: Path) -> None:

@@ -5,7 +5,8 @@ whoever moves them changes one line. Tables are what fsspec's `LazyReferenceMapp
 ``.zmetadata``, and for each array ``refs.0.parq``, ``refs.1.parq``, ... of so many chunks each, of which a
 reader fetches those that it needs.
 
-Either gets its name when it is whole and on the disk.
+Either gets its name when it is whole and on the disk. What a run that was killed leaves has a hidden name
+beside it, and the next run of that name removes it, or puts it back where it is the only one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import re
 import secrets
 import shutil
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from ngff_convert import file_system
 from ngff_convert.errors import ConversionError, OptionError, TargetError, WriteError
 from ngff_convert.journal import flush_folder
 
@@ -86,7 +89,7 @@ class JsonReferences:
     def __init__(self, path: Path, locate: Callable[[str], str]) -> None:
         self._locate = locate
         self._templates: dict[str, str] = {}
-        self._file: IO[str] = path.open("x", encoding="ascii")
+        self._file: IO[str] = path.open("w", encoding="ascii")
         self._file.write('{\n"version": 1,\n"refs": {')
         self._between = "\n"
         self._path, self._grid = "", np.empty(0, np.int64)
@@ -159,7 +162,6 @@ class ParquetReferences:
         self._path, self._n_chunks, self._record = "", 0, 0
         self._fill = b""
         self._file, self._offset, self._size = self._empty()
-        path.mkdir()
 
     def document(self, path: str, content: dict[str, Any]) -> None:
         """Keep the metadata of a group or array."""
@@ -278,27 +280,28 @@ def written(
         raise OptionError(f"{target}: references are called NAME.json or NAME.parquet; choose such a name")
     if suffix != JSON_SUFFIX:
         _check_pyarrow(target)
-    check_free(target, overwrite=overwrite)
-    half = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.partial")
     try:
-        out: JsonReferences | ParquetReferences
-        if suffix == JSON_SUFFIX:
-            out = JsonReferences(half, locate)
-        else:
-            out = ParquetReferences(half, locate, record_size)
-        try:
-            yield out
-            out.close()
-        finally:
-            out.abandon()
+        _sweep(target)
         check_free(target, overwrite=overwrite)
-        _rename(half, target)
+        with _half(target, is_folder=suffix != JSON_SUFFIX) as half:
+            out: JsonReferences | ParquetReferences
+            if suffix == JSON_SUFFIX:
+                out = JsonReferences(half, locate)
+            else:
+                out = ParquetReferences(half, locate, record_size)
+            try:
+                yield out
+                out.close()
+            finally:
+                out.abandon()
+            check_free(target, overwrite=overwrite)
+            _rename(half, target)
     except OSError as error:
         if isinstance(error, ConversionError):
             raise
-        raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        _remove(half)
+        raise WriteError(
+            f"{target}: cannot be written: {error.strerror or error}; mend that and run the command again"
+        ) from error
 
 
 def check_free(target: Path, *, overwrite: bool) -> None:
@@ -348,19 +351,83 @@ def _check_pyarrow(target: Path) -> None:
         ) from error
 
 
-def _rename(half: Path, target: Path) -> None:
-    old = half.with_suffix(".replaced")
-    is_folder = half.is_dir()
-    if is_folder and os.path.lexists(target):  # a folder does not take the place of another by itself
-        target.rename(old)
+# -- what is unfinished ------------------------------------------------------------------------------------
+
+_HALF, _REPLACED = ".partial", ".replaced"
+
+
+def _hidden(target: Path) -> str:
+    """Return what names of unfinished references begin with; every file system has room for the rest."""
+    return f".{target.name[:40]}-{sha256(os.fsencode(target.name)).hexdigest()[:16]}."
+
+
+@contextmanager
+def _half(target: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Make what gets the name when it is whole, and lock it; removes what did not get it."""
+    half, handle = _made(target, is_folder=is_folder)
     try:
+        yield half
+    finally:
+        _remove(half)
+        os.close(handle)
+
+
+def _made(target: Path, *, is_folder: bool) -> tuple[Path, int]:
+    while True:
+        half = target.with_name(f"{_hidden(target)}{secrets.token_hex(4)}{_HALF}")
+        if is_folder:
+            half.mkdir()
+        else:
+            half.touch(exist_ok=False)
+        with suppress(FileNotFoundError):  # another run swept it away before it was locked
+            handle = _handle(half)
+            if file_system.lock(handle) and half.exists():
+                return half, handle
+            os.close(handle)
+
+
+def _handle(path: Path) -> int:
+    return os.open(path, os.O_NOFOLLOW | (os.O_RDONLY if path.is_dir() else os.O_RDWR))
+
+
+def _sweep(target: Path) -> None:
+    """Do what runs that were killed had still to do: put back what one moved away, and remove the rest."""
+    try:
+        names = {name for name in file_system.names(target.parent) if name.startswith(_hidden(target))}
+    except OSError:  # who writes there says why that cannot be
+        return
+    for half in {target.with_name(name).with_suffix(_HALF) for name in names}:
+        old = half.with_suffix(_REPLACED)
+        with suppress(OSError):  # another run was quicker
+            handle = _handle(half) if half.name in names else None
+            try:
+                if handle is not None and not file_system.lock(handle, otherwise=False):
+                    continue
+                if old.name in names and not os.path.lexists(target):
+                    old.rename(target)
+                for left in (old, half):
+                    _remove(left)
+            finally:
+                if handle is not None:
+                    os.close(handle)
+
+
+def _rename(half: Path, target: Path) -> None:
+    """Give references their name; at every moment there is something whole of it, where that can be."""
+    if not half.is_dir() or not os.path.lexists(target):
         half.rename(target)
-    except OSError:
-        with suppress(OSError):
-            old.rename(target)
-        raise
+    elif not file_system.exchange(half, target):  # a folder does not take the place of another by itself
+        old = half.with_suffix(_REPLACED)
+        target.rename(old)
+        try:
+            half.rename(target)
+        except OSError:
+            with suppress(OSError):
+                old.rename(target)
+            raise
+        flush_folder(target.absolute().parent)
+        _remove(old)
     flush_folder(target.absolute().parent)
-    _remove(old)
 
 
 def _remove(path: Path) -> None:

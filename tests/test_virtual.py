@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +29,7 @@ from peaks import needs_proc, peak_bytes
 from servers import http_files
 
 import ngff_convert
-from ngff_convert import Options, reference_files
+from ngff_convert import Options, file_system, reference_files
 from ngff_convert.cli import main
 from ngff_convert.convert import open_source
 from ngff_convert.errors import ConversionError, OptionError, ReadError, UnsupportedInput
@@ -871,6 +872,146 @@ def test_a_failure_leaves_the_old_references(
     monkeypatch.undo()
     assert_equal_pixels(source, opened(target))
     assert listed(tmp_path) == sorted(["in.ims", name])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ngff_convert import file_system, virtual
+from ngff_convert.cli import main
+from ngff_convert.readers import imaris_source
+first, second, target, swaps = *sys.argv[1:4], sys.argv[4] == "swaps"
+if not swaps:
+    file_system.exchange = lambda one, other: False
+if target.endswith("parquet"):
+    import pyarrow.parquet
+EVENTS = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.listdir", "os.scandir"}
+
+def run(source, *words, left=None):
+    child = os.fork()
+    if not child:
+        events = iter(range(10**9 if left is None else left))
+        def hook(event, words):
+            if event in EVENTS and str(words[0]).startswith(folder) and next(events, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(hook)
+        sys.stderr = open(os.devnull, "w")
+        os._exit(main(["virtual", "-q", source, target, *words]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+def tree():
+    top = Path(target)
+    files = [top] if top.is_file() else sorted(top.rglob("*"))
+    return {str(path): path.read_bytes() for path in files if path.is_file()}
+
+def remove():
+    for name in os.listdir(folder):
+        file_system.remove(Path(folder, name))
+
+folder = os.path.dirname(target)
+trees = []
+for source in (first, second):
+    remove()
+    assert run(source) == 0
+    trees.append(tree())
+old, new = trees
+
+for n in range(1000):  # where there was nothing
+    remove()
+    killed = run(second, left=n)
+    assert killed in (0, -9), killed
+    is_there = os.path.lexists(target)
+    assert not is_there or tree() == new, n
+    assert run(second) == (5 if is_there else 0)
+    assert tree() == new
+    assert os.listdir(folder) == [os.path.basename(target)], (n, os.listdir(folder))
+    if not killed:
+        break
+print(n, end=" ")
+for n in range(1000):  # in the place of others
+    remove()
+    assert run(first) == 0
+    killed = run(second, "--overwrite", left=n)
+    assert killed in (0, -9), killed
+    assert tree() in (old, new) or not (swaps or tree()), n
+    assert run(first) == 5 and tree() in (old, new), n
+    assert os.listdir(folder) == [os.path.basename(target)], (n, os.listdir(folder))
+    assert run(second, "--overwrite") == 0 and tree() == new
+    assert os.listdir(folder) == [os.path.basename(target)], (n, os.listdir(folder))
+    if not killed:
+        break
+print(n)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs forks")
+@pytest.mark.parametrize("swaps", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new(name: str, swaps: bool, tmp_path: Path) -> None:
+    if name == "out.json" and not swaps:
+        pytest.skip("files take the place of others by themselves")
+    sources = [tmp_path / "a.ims", tmp_path / "b.ims"]
+    for n, source in enumerate(sources):
+        write_ims(source, coded_pixels((n + 1, 1, 2, 8, 8)))
+    (tmp_path / "out").mkdir()
+    words = [*map(str, sources), str(tmp_path / "out" / name), "swaps" if swaps else "moves"]
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, *words], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    moments = [int(n) for n in result.stdout.split()]
+    assert len(moments) == 2
+    assert min(moments) >= (4 if name == "out.json" else 10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_killed_runs_left_is_removed_or_put_back(name: str, tmp_path: Path) -> None:
+    """The states of the test above that matter, made by hand."""
+    source, target = tmp_path / "in.ims", tmp_path / name
+    write_ims(source, coded_pixels((1, 1, 2, 8, 8)))
+    write_references(str(source), target, Options())
+    half = tmp_path / f"{reference_files._hidden(target)}0123abcd.partial"
+    if target.is_dir():
+        shutil.copytree(target, half)
+    else:
+        half.write_text('{"version": 1, "refs": {')
+    target.rename(half.with_suffix(".replaced"))
+    assert main(["virtual", str(source), str(target)]) == 5  # it is there again
+    assert listed(tmp_path) == sorted(["in.ims", name])
+    assert_equal_pixels(source, opened(target))
+
+
+@needs_tables
+def test_tables_take_the_place_of_others_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "out.parquet"
+    write_references(str(SAMPLE), target, Options())
+    if not file_system.exchange(target, target):
+        pytest.skip("no such file system")
+    moved: list[Path] = []
+    monkeypatch.setattr(Path, "rename", lambda path, _: moved.append(path))
+    write_references(str(SAMPLE), target, Options(overwrite=True))
+    assert not moved
+    assert listed(tmp_path) == ["out.parquet"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_run_that_is_at_work_is_left_alone(name: str, tmp_path: Path) -> None:
+    source, target = tmp_path / "in.ims", tmp_path / name
+    write_ims(source, coded_pixels((1, 1, 2, 8, 8)))
+    with reference_files.written(target, str, overwrite=True) as out:
+        out.document(".zgroup", {"zarr_format": 2})
+        write_references(str(source), target, Options())
+        assert len(listed(tmp_path)) == 3
+        assert_equal_pixels(source, opened(target))
+    assert listed(tmp_path) == sorted(["in.ims", name])
+    assert set(documents(target)) == {".zgroup"}
+
+
+def test_a_name_may_be_as_long_as_any(tmp_path: Path) -> None:
+    target = tmp_path / f"{'ä' * 125}.json"
+    assert main(["virtual", str(SAMPLE), str(target)]) == 0
+    assert listed(tmp_path) == [target.name]
 
 
 def test_tables_without_pyarrow_are_refused_before_any_work(
