@@ -103,7 +103,7 @@ def flush_file_system(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove what may be there; another run may be removing it too."""
+    """Remove what may be there; another run may be removing it too; errors have its whole path."""
     while os.path.lexists(path):
         try:
             if path.is_dir() and not path.is_symlink():
@@ -112,3 +112,7 @@ def remove(path: Path) -> None:
                 path.unlink()
         except FileNotFoundError:
             continue
+        except OSError as error:  # which names what is deep in a folder by its last name only
+            if not Path(error.filename or "").is_absolute():
+                error.filename = str(path)
+            raise
