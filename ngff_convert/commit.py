@@ -180,7 +180,10 @@ class Target(AbstractContextManager["Target"]):
             self.close()
             if isinstance(error, ConversionError):
                 raise
-            raise WriteError(f"{self.partial}: cannot be written: {error.strerror}") from error
+            raise WriteError(
+                f"{self.partial}: cannot be written: {error.strerror}; "
+                "mend that and run the same command again"
+            ) from error
         if not file_system.HAS_LOCKS:
             self.close()
         return taken_up

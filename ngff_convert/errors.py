@@ -16,7 +16,11 @@ Anything else that escapes is a bug and ends with exit code 1 and a traceback.
 A message is one line: what was found, where, and what to do about it.
 """
 
+import os
+import re
 from typing import ClassVar
+
+_SYSTEM_ERROR = re.compile(r"\[(?:os_error_code='|errno )(\d+)")
 
 
 def first_line(error: BaseException) -> str:
@@ -29,6 +33,20 @@ def first_line(error: BaseException) -> str:
     """
     said = (str(error).strip().splitlines() or [""])[0]
     return said.partition(" [source locations")[0].partition(" [tensorstore_spec")[0] or type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """Return what the operating system said of a failure, also through a library; else its first line.
+
+    Examples
+    --------
+    >>> reason(OSError(28, "No space left on device")), reason(ValueError("no such codec"))
+    ('No space left on device', 'no such codec')
+    """
+    number = _SYSTEM_ERROR.search(str(error))
+    if number:
+        return os.strerror(int(number[1]))
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)
 
 
 class ConversionError(Exception):

@@ -25,7 +25,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ngff_convert import file_system
-from ngff_convert.errors import ConversionError, OptionError, TargetError, WriteError
+from ngff_convert.errors import ConversionError, OptionError, TargetError, WriteError, reason
 from ngff_convert.journal import flush_folder
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def written(
         if isinstance(error, ConversionError):
             raise
         raise WriteError(
-            f"{target}: cannot be written: {error.strerror or error}; mend that and run the command again"
+            f"{target}: cannot be written: {reason(error)}; mend that and run the same command again"
         ) from error
 
 

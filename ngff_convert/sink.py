@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorstore as ts
 
-from ngff_convert.errors import VerificationError, WriteError, first_line
+from ngff_convert.errors import VerificationError, WriteError, first_line, reason
 from ngff_convert.model import AXES
 from ngff_convert.shuffled import Shuffled, as_bytes, is_shuffled
 from ngff_convert.storage import at
@@ -264,7 +264,7 @@ def _can_be_shared(layout: Any) -> bool:  # noqa: ANN401 - tensorstore has no ty
 
 
 def _write_error(where: str, error: Exception) -> WriteError:
-    return WriteError(f"{where}: cannot write: {first_line(error)}; mend that and run the same command again")
+    return WriteError(f"{where}: cannot write: {reason(error)}; mend that and run the same command again")
 
 
 def _open(sink: Sink, level: int, context: Any, **how: Any) -> Any:  # noqa: ANN401 - tensorstore has no types

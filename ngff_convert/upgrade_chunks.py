@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ngff_convert.errors import ReadError, VerificationError, WriteError, first_line
+from ngff_convert.errors import ReadError, VerificationError, WriteError, first_line, reason
 from ngff_convert.journal import UNFINISHED
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Carrier:
             self.array[box].write(chunk).result()
             again = np.asarray(self.array[box].read().result())
         except (ValueError, OSError) as error:
-            raise WriteError(f"{self.target}: cannot be written: {first_line(error)}") from error
+            raise _unwritable(self.target, error) from error
         if again.tobytes() != np.ascontiguousarray(chunk, again.dtype).tobytes():
             raise VerificationError(
                 f"{self.target}: the chunk {cell} is not what was written; is the disk sound?"
@@ -229,7 +229,5 @@ _DECODERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _unwritable(path: Path, error: OSError) -> WriteError:
-    return WriteError(
-        f"{path}: cannot be written: {error.strerror}; mend that and run the same command again"
-    )
+def _unwritable(path: Path, error: Exception) -> WriteError:
+    return WriteError(f"{path}: cannot be written: {reason(error)}; mend that and run the same command again")

@@ -23,6 +23,7 @@ from label_files import CHUNKS, mask, objects, region, write_image, write_labels
 from remote_stores import upload
 from stores import attributes, tree
 from stores import levels as stored_levels
+from test_faults import small_disk
 
 from ngff_convert import Options, convert, labels_store
 from ngff_convert.cli import main
@@ -365,6 +366,32 @@ def test_a_process_killed_at_any_moment_leaves_the_store_whole(store_05: Path, t
     np.testing.assert_array_equal(level_0(store_05), objects())
     check(store_05, 1)
     assert sorted(path.name for path in (store_05 / "labels").iterdir()) == ["nuclei", "zarr.json"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system")
+def test_a_full_disk_leaves_the_store_as_it_was(
+    store_05: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seg = write_labels(tmp_path / "seg.tif", objects())
+    with small_disk(tmp_path / "disk", 2**23) as disk:
+        store = Path(shutil.copytree(store_05, disk / "store"))
+        old = tree(store)
+        room = os.statvfs(disk)
+        with (disk / "other").open("wb") as other:
+            other.write(bytes(room.f_bavail * room.f_frsize - 2**14))
+        words = ["labels", "add", "-q", str(store), f"nuclei={seg}", "--chunks", "4,8,8"]
+        assert main(words) == 6
+        said = capsys.readouterr().err
+        assert said.endswith(
+            "cannot write: No space left on device; mend that and run the same command again\n"
+        )
+        assert said.count("\n") == 1
+        assert old == {path: bytes_ for path, bytes_ in tree(store).items() if ".partial" not in path}
+        assert not validate(store).errors
+        (disk / "other").unlink()
+        assert main(words) == 0
+        np.testing.assert_array_equal(level_0(store), objects())
+        check(store, 1)
 
 
 def test_two_at_once_are_both_listed(store_05: Path, seg: Path) -> None:

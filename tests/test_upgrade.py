@@ -21,12 +21,20 @@ from numcodecs import BZ2, LZ4, LZMA, Blosc, GZip, Shuffle, Zlib, Zstd
 from ome_zarr_models import open_ome_zarr
 from remote_stores import bucket, put, upload
 from stores import tree
+from test_faults import small_disk
 from test_ngff_06 import schema_errors
 
 from ngff_convert import Options, convert, upgrade_rebuild
 from ngff_convert.cli import main
 from ngff_convert.commit import PLAN_FILE
-from ngff_convert.errors import ConversionError, ReadError, TargetError, UnsupportedInput, VerificationError
+from ngff_convert.errors import (
+    ConversionError,
+    ReadError,
+    TargetError,
+    UnsupportedInput,
+    VerificationError,
+    WriteError,
+)
 from ngff_convert.testing import coded_pixels, write_ims
 from ngff_convert.upgrade import Upgraded, upgrade
 from ngff_convert.upgrade_chunks import Carrier
@@ -474,6 +482,57 @@ def test_a_disk_without_a_byte_left_is_told_and_nothing_is_lost(before: str, tmp
     upgrade(store, "0.6")
     assert_accepted(store, "0.6")
     assert {p.name for p in tmp_path.iterdir()} == {"store"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system")
+@pytest.mark.parametrize("compressor", [BZ2(1), Zlib(1)], ids=["encoded anew", "wrapped anew"])
+def test_a_disk_that_is_full_amid_the_chunks(
+    compressor: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with small_disk(tmp_path / "disk", 3 * 2**19) as disk:
+        pixels = write_old(disk / "store", compressor)
+        old = tree(disk / "store")
+        room = os.statvfs(disk)
+        with (disk / "other").open("wb") as other:
+            other.write(bytes(room.f_bavail * room.f_frsize - 2**15))
+        assert main(["upgrade", "-q", str(disk / "store")]) == 6
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.endswith(
+            "cannot be written: No space left on device; mend that and run the same command again\n"
+        )
+        assert anything_carried(disk / "store.partial")
+        assert tree(disk / "store") == old
+        (disk / "other").unlink()
+        assert main(["upgrade", "-q", str(disk / "store")]) == 0
+        np.testing.assert_array_equal(np.asarray(zarr.open_array(disk / "store/0", mode="r")[...]), pixels)
+        assert {path.name for path in disk.iterdir()} == {"store"}
+
+
+def test_what_cannot_be_removed_is_named_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_old(tmp_path / "store")
+    real = os.unlink
+
+    def fails(path: Any, *words: Any, **settings: Any) -> None:
+        if os.fspath(path) == ".zattrs":  # the system names it so, as it is told the folder otherwise
+            raise PermissionError(1, "Operation not permitted", path)
+        real(path, *words, **settings)
+
+    monkeypatch.setattr(os, "unlink", fails)
+    with pytest.raises(WriteError, match="the new store is whole") as caught:
+        upgrade(tmp_path / "store")
+    monkeypatch.undo()
+    place = Path(str(caught.value).partition(": cannot be removed: Operation not permitted")[0])
+    assert place.parent == tmp_path
+    assert (place / ".zattrs").is_file()
+    upgrade(tmp_path / "store")
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+
+
+def anything_carried(partial: Path) -> bool:
+    return any(path.is_file() for path in (partial / "0/c").rglob("*"))
 
 
 # -- refusals ------------------------------------------------------------------------------------------------

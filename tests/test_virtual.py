@@ -27,6 +27,7 @@ import zarr
 from data_folder import DATA, data_file, data_names
 from peaks import needs_proc, peak_bytes
 from servers import http_files
+from test_faults import small_disk
 
 import ngff_convert
 from ngff_convert import Options, file_system, reference_files
@@ -872,6 +873,33 @@ def test_a_failure_leaves_the_old_references(
     monkeypatch.undo()
     assert_equal_pixels(source, opened(target))
     assert listed(tmp_path) == sorted(["in.ims", name])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a file system")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_full_disk_is_told_and_the_old_references_stay(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.ims"
+    write_ims(source, coded_pixels((1, 2, 8, 160, 160)), chunks=(1, 8, 8))
+    with small_disk(tmp_path / "disk", 2**21) as disk:
+        words = ["virtual", "-q", str(source), str(disk / name), "--overwrite"]
+        assert main([*words, "--c", "0"]) == 0
+        room = os.statvfs(disk)
+        with (disk / "other").open("wb") as other:
+            other.write(bytes(room.f_bavail * room.f_frsize - 2**14))
+        assert main(words) == 6
+        assert capsys.readouterr().err == (
+            f"ngff-convert: {disk / name}: cannot be written: No space left on device; "
+            "mend that and run the same command again\n"
+        )
+        assert listed(disk) == sorted(["other", name])
+        assert json.loads(documents(disk / name)["0/.zarray"])["shape"][1] == 1
+        (disk / "other").unlink()
+        assert main(words) == 0
+        assert listed(disk) == [name]
+        array: Any = opened(disk / name)["0"]
+        np.testing.assert_array_equal(array[0, 1, 3], coded_pixels((1, 2, 8, 160, 160))[0, 1, 3])
 
 
 KILLED = """
