@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ngff_convert import file_system
 from ngff_convert.commit import HIERARCHY_FILES, PLAN_FILE, Target
-from ngff_convert.errors import ReadError, TargetError, UnsupportedInput, WriteError
+from ngff_convert.errors import ConversionError, ReadError, TargetError, UnsupportedInput, WriteError
 from ngff_convert.journal import flush_folder
 from ngff_convert.storage import SUFFIX, Folder, Zipped, at, joined, storage_of
 from ngff_convert.upgrade_chunks import replace
@@ -164,8 +164,7 @@ def _upgrade_bucket(storage: Storage, to: str) -> Upgraded:
     name = storage.name
     if name.lower().startswith(("http://", "https://")):
         raise UnsupportedInput(f"{name}: a web server cannot be written; convert the store to another place")
-    if storage.has(PLAN_FILE):
-        raise TargetError(f"{name}: a conversion into it is under way, or unfinished: finish it first")
+    _check_idle(storage)
     storage.reach()
     version = _version(storage, to)
     if version in OLDER:
@@ -174,6 +173,14 @@ def _upgrade_bucket(storage: Storage, to: str) -> Upgraded:
             f"convert it to another name: ngff-convert {name} OUT --ngff-version {to}"
         )
     return _rewrite(storage, to)  # type: ignore[arg-type]  # it has write
+
+
+def _check_idle(storage: Storage) -> None:
+    """Refuse a store in a bucket, where there are no locks, whose record tells that another run writes it."""
+    if storage.has(PLAN_FILE):
+        raise TargetError(
+            f"{storage.name}: a conversion into it is under way, or unfinished: finish it first"
+        )
 
 
 def _rewrite(storage: Writable, to: str) -> Upgraded:
@@ -192,6 +199,8 @@ def _rewrite(storage: Writable, to: str) -> Upgraded:
         for path, content in sorted(changed.items(), key=lambda item: item[0] == "zarr.json"):
             _put(storage, path, content, last=path == "zarr.json")
     except OSError as error:
+        if isinstance(error, ConversionError):
+            raise
         raise WriteError(
             f"{storage.name}: cannot be written: {error.strerror or error}; "
             "mend that and run the same command again"
@@ -201,6 +210,7 @@ def _rewrite(storage: Writable, to: str) -> Upgraded:
 
 def _put(storage: Writable, path: str, content: bytes, *, last: bool) -> None:
     if not isinstance(storage, Folder):
+        _check_idle(storage)  # else metadata of the old store would be among those of the new one
         storage.write(path, content)  # objects are replaced as a whole
         return
     place = Path(storage.root, path)

@@ -25,6 +25,7 @@ from test_faults import small_disk
 from test_ngff_06 import schema_errors
 
 from ngff_convert import Options, convert, upgrade_rebuild
+from ngff_convert import upgrade as upgrade_module
 from ngff_convert.cli import main
 from ngff_convert.commit import PLAN_FILE
 from ngff_convert.errors import (
@@ -682,6 +683,24 @@ def test_metadata_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
     for name in tree(tmp_path / "store"):
         assert bucket(server)[f"plate/{name}"] == (tmp_path / "store" / name).read_bytes()
     assert upgrade(address, "0.6").documents == 0
+
+
+def test_a_conversion_that_begins_amid_an_upgrade_in_a_bucket_stops_it(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WRITERS["plate"](tmp_path / "store", "0.5")
+    upload(server, tmp_path / "store", "taken")
+    real = upgrade_module._put
+
+    def overtaken(storage: Any, path: str, content: bytes, *, last: bool) -> None:
+        if last:
+            storage.write(PLAN_FILE, b"{}")
+        real(storage, path, content, last=last)
+
+    monkeypatch.setattr(upgrade_module, "_put", overtaken)
+    with pytest.raises(TargetError, match="under way"):
+        upgrade(f"s3://{server.bucket}/taken", "0.6")
+    assert bucket(server)["taken/zarr.json"] == (tmp_path / "store/zarr.json").read_bytes()
 
 
 def test_what_a_bucket_cannot(server: S3Server, tmp_path: Path) -> None:
