@@ -22,7 +22,8 @@ from ngff_convert.version import PROGRAM
     cloup.option(
         "--target-url",
         metavar="URL",
-        help="Where readers will find IN, such as https://host/in.ims.  [default: where it is now]",
+        help="Where readers will find IN, such as https://host/in.ims; or, where its pixels are in other "
+        "files, its folder: https://host/folder/.  [default: where it is now]",
     ),
     cloup.option("--relative", is_flag=True, help="Name IN relative to OUT, and not by its absolute path."),
     cloup.option(

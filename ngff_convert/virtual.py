@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from ngff_convert import display, layout, overrides, plan, reference_files, store
 from ngff_convert.convert import name_of, open_with, refuse_missing
@@ -61,7 +62,7 @@ class Whereabouts:
     source
         The source's own path.
     url
-        Where readers find that; None is where it is now.
+        Where readers find that, or, with ``/`` at its end, the folder that it is in; None is where it is now.
     folder
         Of the references, to which paths are then relative; None makes them absolute.
     """
@@ -78,15 +79,27 @@ class Whereabouts:
         OptionError
             There is no such name that could be written down.
         """
-        if self.url is not None and path != self.source:
-            raise OptionError(
-                f"{self.source}: has pixels in other files, such as {path}, which one --target-url does not "
-                "name; open that file itself, or leave --target-url out"
-            )
-        name = self.url or self._found(path)
+        name = self._found(path) if self.url is None else self._below(self.url, path)
         if "{{" in name or not _is_text(name):
             raise OptionError(f"{path}: references cannot have such a name in them; rename it, or its folder")
         return name
+
+    def _below(self, url: str, path: str) -> str:
+        """Return what a file is called on the server that a URL is of."""
+        if not url.endswith("/"):
+            if path == self.source:
+                return url
+            raise OptionError(
+                f"{self.source}: has pixels in other files, such as {path}, which one --target-url does not "
+                "name; give the URL of the folder that they are in, with / at its end"
+            )
+        inside = os.path.relpath(str(path), os.path.dirname(str(self.source)) or ".")  # noqa: PTH120 - or a URL
+        if inside.startswith("../"):
+            raise OptionError(
+                f"{path}: has pixels, and is not within the folder of {self.source}, which --target-url is "
+                "the URL of; leave that out"
+            )
+        return url + (quote(inside) if url.lower().startswith(("http://", "https://")) else inside)
 
     def _found(self, path: str) -> str:
         if is_remote(path):
@@ -121,7 +134,7 @@ def write_references(
     options
         Which images, and what is to be said about them; nothing of it may change pixels.
     target_url
-        Where readers will find the source; None is where it is now.
+        Where readers will find the source, or, with ``/`` at its end, its folder; None is where it is now.
     relative
         Whether the source is named relative to the references; else absolutely.
     record_size

@@ -11,16 +11,18 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from data_folder import data_file
 from stores import levels
 
 import ngff_convert
 from ngff_convert.cli import main
-from ngff_convert.errors import ReadError, UnsupportedInput
+from ngff_convert.errors import OptionError, ReadError, UnsupportedInput
 from ngff_convert.model import Calibration
 from ngff_convert.readers import registry
 from ngff_convert.readers.bigdataviewer import BigDataViewerReader
 from ngff_convert.testing import check_reader, coded_pixels
+from ngff_convert.virtual import Whereabouts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +114,42 @@ def test_places_that_cannot_be_taken_over_are_said(views: str, said: str, tmp_pa
     with ngff_convert.open(str(tmp_path / "in.xml")) as source:
         assert source.images[0].calibration == Calibration((2.0, 0.5, 0.5), "micrometer")
         assert said in source.warnings[0]
+
+
+def test_references_that_are_opened_by_the_xml_name_the_pixels_below_a_url(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a b").mkdir()
+    pixels = write(tmp_path, file="a b/in.h5")
+    (tmp_path / "in.h5").rename(tmp_path / "a b" / "in.h5")
+    words = [
+        "virtual",
+        "-q",
+        str(tmp_path / "in.xml"),
+        str(tmp_path / "out.json"),
+        "--overwrite",
+        "--target-url",
+    ]
+
+    def templates() -> list[str]:
+        return list(json.loads((tmp_path / "out.json").read_text())["templates"].values())
+
+    assert main([*words, "https://host/x/in.xml"]) == 2
+    assert "give the URL of the folder that they are in, with / at its end" in capsys.readouterr().err
+    assert main([*words, "https://host/x/"]) == 0
+    assert templates() == ["https://host/x/a%20b/in.h5"]
+    assert main([*words, f"file://{tmp_path}/"]) == 0
+    assert templates() == [f"file://{tmp_path}/a b/in.h5"]
+    group = zarr.open_group("reference://", storage_options={"fo": str(tmp_path / "out.json")}, mode="r")
+    array: Any = group["0"]
+    np.testing.assert_array_equal(array[...].view("u2"), pixels)
+
+
+def test_what_is_not_within_the_folder_of_a_url_is_refused() -> None:
+    named = Whereabouts("https://here/a/in.xml", "s3://bucket/x y/")
+    assert named("https://here/a/b c.h5") == "s3://bucket/x y/b c.h5"
+    with pytest.raises(OptionError, match="is not within the folder of"):
+        named("https://here/b/in.h5")
 
 
 def test_without_its_xml(tmp_path: Path) -> None:

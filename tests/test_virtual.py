@@ -27,6 +27,7 @@ import zarr
 from data_folder import DATA, data_file, data_names
 from peaks import needs_proc, peak_bytes
 from servers import http_files
+from test_bigdataviewer import write as write_views
 from test_faults import small_disk
 
 import ngff_convert
@@ -1132,6 +1133,7 @@ def test_the_commands_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(commands) >= 3
     monkeypatch.chdir(tmp_path)
     write_ims(tmp_path / "in.ims", coded_pixels((1, 2, 9, 70, 70)), levels=2)
+    write_views(tmp_path)
     for words in commands:
         if words[2].endswith(".json") or TABLES:
             assert main(words) == 0
