@@ -364,6 +364,26 @@ def test_interleaved_samples_are_refused(tmp_path: Path) -> None:
         ngff_convert.convert(tmp_path / "in.tif", tmp_path / "out", Options(codec=SOURCE))
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--compressor", "source"], 2), (["--compressor", "source", "--x", "64:"], 2), ([], 4)],
+)
+def test_an_ome_zarr_is_refused_with_what_to_do_instead(
+    words: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ims(tmp_path / "in.ims")
+    assert main([str(tmp_path / "in.ims"), str(tmp_path / "in.ome.zarr"), "-q"]) == 0
+    command = ["convert", str(tmp_path / "in.ome.zarr"), str(tmp_path / "out")]
+    if not words:
+        command = ["virtual", str(tmp_path / "in.ome.zarr"), str(tmp_path / "out.json")]
+    assert main([*command, *words]) == code
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "is in an OME-Zarr, of which no chunk is copied or referred to" in said
+    assert "`ngff-convert upgrade`" in said
+    assert "turned" not in said
+
+
 def test_the_same_chunks_may_be_asked_for(tmp_path: Path) -> None:
     ims(tmp_path / "in.ims")
     copied(tmp_path / "in.ims", tmp_path / "out", ngff_version="0.4", chunks=(8, 64, 64))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ngff_convert.model import Shape
+    from ngff_convert.model import Shape, StoredChunks
     from ngff_convert.readers.zarr_nodes import Json
     from ngff_convert.storage import Storage
 
@@ -139,6 +139,14 @@ class ZarrPixels(LazyPixels):
             return self.read(box)
         self.check_files(box)
         return zarr_chunks.read(self, self._stored, box)
+
+    def stored_chunks(self, within: Box | None = None) -> Iterator[StoredChunks]:
+        """Refuse, and say what does instead."""
+        raise UnsupportedInput(
+            f"{self.where}: is in an OME-Zarr, of which no chunk is copied or referred to: readers open the "
+            "store as it is, and `ngff-convert upgrade` makes it, or a copy of it, one of a later version, "
+            "chunks as they are: convert it instead"
+        )
 
     def five(self, sizes: Sequence[int]) -> Shape:
         """Return sizes along the stored axes as (t, c, z, y, x); others have 1."""
