@@ -27,8 +27,9 @@ import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from label_files import objects, write_labels
 from servers import http_files
-from stores import tree
+from stores import attributes, tree
 
 from ngff_convert import Options, array_job, convert, machine, resume
 from ngff_convert import job_file as job_files
@@ -172,6 +173,17 @@ def test_several_images_are_shared_out_too(tmp_path: Path, out: Path, parts: int
     report = finish(job)
     assert report.folders == ("0", "1")
     assert tree(out) == as_in_one_run(source, out)
+
+
+def test_label_images_are_shared_out_with_their_image(source: Path, out: Path) -> None:
+    seg = write_labels(out.with_name("seg.tif"), objects(SHAPE[2:]))
+    (table := out.with_name("seg.csv")).write_text("label,area\n1,5\n2,6\n")
+    labels = {"labels": (("nuclei", str(seg)),), "label_properties": (("nuclei", str(table)),)}
+    job = planned(source, out, 3, **labels)
+    assert sum(run(job, 3, 1, 2, 1)) > N_REGIONS
+    finish(job)
+    assert tree(out) == as_in_one_run(source, out, **labels)
+    assert len(attributes(out / "labels/nuclei", "0.5")["image-label"]["colors"]) > 50
 
 
 def test_every_native_level_is_shared_out_and_nothing_is_read_to_finish(source: Path, out: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from label_files import CHUNKS, objects, write_image, write_labels
 from stores import tree
 
 from ngff_convert import Options, convert
@@ -74,6 +76,15 @@ def test_the_store_is_that_of_one_machine(
     assert main([str(source), str(tmp_path / "out.ome.zarr"), *words]) == 0
     assert "dashboard of the cluster: http" in capsys.readouterr().err
     assert tree(tmp_path / "out.ome.zarr") == expected
+
+
+def test_label_images_are_those_of_one_machine(scheduler: str, tmp_path: Path) -> None:
+    image, seg = write_image(tmp_path / "in.ims"), write_labels(tmp_path / "seg.tif", objects())
+    options = Options(**CHUNKS, memory=12 * 2**20, labels=(("nuclei", str(seg)),))
+    convert(image, tmp_path / "one", options)
+    convert(image, tmp_path / "many", replace(options, scheduler=scheduler))
+    assert tree(tmp_path / "many") == tree(tmp_path / "one")
+    assert (tmp_path / "many/labels/nuclei/2").is_dir()
 
 
 def test_names_are_those_of_this_process_wherever_workers_are(
