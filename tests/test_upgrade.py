@@ -688,7 +688,7 @@ def test_metadata_in_a_bucket(server: S3Server, tmp_path: Path) -> None:
 def test_a_conversion_that_begins_amid_an_upgrade_in_a_bucket_stops_it(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    WRITERS["plate"](tmp_path / "store", "0.5")
+    WRITERS["image"](tmp_path / "store", "0.5")
     upload(server, tmp_path / "store", "taken")
     real = upgrade_module._put
 
