@@ -73,7 +73,7 @@ def is_utf8(text: str) -> bool:
 def is_free(path: Path) -> bool:
     """Return whether no run holds the lock on a plan file, which need not be there."""
     try:
-        with path.open("rb") as file:
+        with path.open("r+b") as file:  # over NFS only a file that may be written can be locked
             return lock(file.fileno())
     except FileNotFoundError:
         return True

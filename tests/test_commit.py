@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
+import os
 import subprocess
 import sys
 from dataclasses import fields
@@ -577,3 +580,21 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match=r"file/out\.partial: cannot be written: Not a directory"):
         Target(tmp_path / "file" / "out", overwrite=False).begin(begun("one"))
+
+
+def test_another_run_is_seen_over_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a lock that others are shut out by is refused for a file that was opened for reading only."""
+    real = fcntl.flock
+
+    def flock(handle: int, operation: int) -> None:
+        if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        real(handle, operation)
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    path = tmp_path / PLAN_FILE
+    path.write_text("{}")
+    assert file_system.is_free(path)
+    with path.open("r+") as file:
+        assert file_system.lock(file.fileno())
+        assert not file_system.is_free(path)
