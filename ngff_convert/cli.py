@@ -232,7 +232,7 @@ def _show_plan(source: str, target: str, options: Options, as_json: bool) -> Non
 def inspect_command(source: str | None, every: bool, as_json: bool, **words: object) -> None:
     """Show what is in IN, and what would become of it."""
     from ngff_convert.convert import decide, name_of, open_with
-    from ngff_convert.inspection import images_json, lines
+    from ngff_convert.inspection import images_json, lines, missing_lists
 
     options = options_from(words)
     source = source or options.files_from
@@ -252,7 +252,7 @@ def inspect_command(source: str | None, every: bool, as_json: bool, **words: obj
             print_json({"source": source, **notes, **images_json(described)})
         else:
             print_lines([source])
-            print_notes(opened)
+            print_notes(opened, said=missing_lists(opened.images))
             print_lines(lines(described, every=every))
         if refused:
             raise refused

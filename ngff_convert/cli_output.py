@@ -246,9 +246,10 @@ def some(lines: Sequence[str]) -> str:
     return "; ".join(lines[:MAX_SHOWN]) + more
 
 
-def print_notes(source: Source) -> None:
-    """Print what is odd about an input."""
-    print_lines(f"note: {line}" for line in (*source.warnings, *source.missing))
+def print_notes(source: Source, said: Sequence[str] = ()) -> None:
+    """Print what is odd about an input, except for notes that end with what is said elsewhere."""
+    notes = (line for line in source.warnings if not line.endswith(tuple(said)))
+    print_lines(f"note: {line}" for line in (*notes, *source.missing))
 
 
 def print_json(data: object) -> None:

@@ -71,7 +71,7 @@ def _zyx(values: Sequence[float | None], unit: str | None) -> str:
     """Return z, y, x in their unit, with what is unknown called so."""
     if all(value is None for value in values):
         return "unknown"
-    numbers = f" {TIMES} ".join("?" if value is None else f"{value:.6g}" for value in values)
+    numbers = f" {TIMES} ".join("?" if value is None else f"{value + 0.0:.6g}" for value in values)  # no -0
     return f"{numbers} {SPACE_SYMBOLS[unit] if unit else '(no unit)'}"
 
 

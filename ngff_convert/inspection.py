@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from ngff_convert.describe import counted, image_json, image_lines, plan_lines
+from ngff_convert.plates import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -54,6 +55,11 @@ def _missing_of(plate: Plate) -> dict[Well, list[str]]:
     for row, column, field in plate.missing:
         found.setdefault((row, column), []).append(field)
     return found
+
+
+def missing_lists(images: Iterable[Image]) -> list[str]:
+    """Return how notes end that list what plates lack, which `plate_lines` tells as well."""
+    return [f": {listed(plate.missing)}" for plate, _ in plates_of(images) if plate.missing]
 
 
 # -- JSON ----------------------------------------------------------------------------------------------------
@@ -130,9 +136,9 @@ def plate_lines(plate: Plate, fields: dict[int, PlateField]) -> Iterator[str]:
     counts = {well: len(own) for well, own in wells.items()}
     yield from (f"  {line}".rstrip() for line in _grid(plate, counts, set(missing)))
     if missing:
-        listed = [f"{row}{column} field {', '.join(own)}" for (row, column), own in missing.items()]
-        more = f"; and {len(listed) - LISTED} more wells" if len(listed) > LISTED else ""
-        yield f"  {_LACKS} fields are missing: {'; '.join(listed[:LISTED])}{more}"
+        told = [f"{row}{column} field {', '.join(own)}" for (row, column), own in missing.items()]
+        more = f"; and {len(told) - LISTED} more wells" if len(told) > LISTED else ""
+        yield f"  {_LACKS} fields are missing: {'; '.join(told[:LISTED])}{more}"
     for run in plate.acquisitions:
         yield f"  {_run_words(run, sum(field.acquisition == run.id for field in fields.values()))}"
 

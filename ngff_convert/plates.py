@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -104,3 +105,15 @@ class PlateField:
             and self.acquisition not in [run.id for run in self.plate.acquisitions]
         ):
             raise ValueError(f"the plate has no acquisition {self.acquisition}")
+
+
+def listed(missing: Sequence[tuple[str, str, str]], longest: int = 10) -> str:
+    """Name fields for a message.
+
+    Examples
+    --------
+    >>> listed([("B", "02", "0"), ("B", "02", "1"), ("C", "3", "0")], longest=2)
+    'B02 field 0, B02 field 1 and 1 more'
+    """
+    words = [f"{row}{column} field {field}" for row, column, field in missing[:longest]]
+    return ", ".join(words) + (f" and {len(missing) - longest} more" if len(missing) > longest else "")

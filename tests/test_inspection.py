@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from images import NoPixels, image
 from plates import coded, write_field
 
 from ngff_convert.cli import main
+from ngff_convert.describe import image_lines
 from ngff_convert.inspection import plate_lines
+from ngff_convert.model import Calibration
 from ngff_convert.plates import Acquisition, Plate, PlateField
 from ngff_convert.readers.wells import letters
 
@@ -43,6 +46,14 @@ def test_a_plate_is_a_grid() -> None:
         "  C  . 12  . !0",
         "  ! fields are missing: B03 field 1; C04 field 0, 1",
     ]
+
+
+def test_no_position_is_minus_0() -> None:
+    placed = image(
+        NoPixels((1, 1, 1, 2, 2)), calibration=Calibration(origin_zyx=(-0.0, -1.5, 0.0), unit="micrometer")
+    )
+    (line,) = (line for line in image_lines(placed) if line.startswith("origin"))
+    assert line == "origin       0 × -1.5 × 0 µm (centre of the first voxel)"
 
 
 def test_acquisitions_are_told() -> None:
@@ -112,6 +123,7 @@ def test_inspect_shows_the_plate_and_images_that_are_alike_once(
 ) -> None:
     assert main(["inspect", write_plate(tmp_path)]) == 0
     shown = capsys.readouterr().out.splitlines()
+    assert sum("C02 field 2" in line for line in shown) == 1
     start = shown.index(f"plate {tmp_path.name}: 3 of 12 wells (3 x 4), 5 fields: 1, 2")
     assert shown[start + 1 : start + 11] == [
         "    01 02 03 04",

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ngff_convert.errors import OptionError, ReadError
-from ngff_convert.plates import Acquisition, Plate, PlateField
+from ngff_convert.plates import Acquisition, Plate, PlateField, listed
 from ngff_convert.readers.contract import MAX_NAMED
 from ngff_convert.readers.file_names import Places, gaps_in_words, placed, places_of, span
 from ngff_convert.readers.file_patterns import natural, shown
@@ -18,7 +18,6 @@ from ngff_convert.readers.wells import (
     STANDARD,
     lacking,
     letters,
-    listed,
     plain_name,
     row_number,
     standard_plate,
@@ -300,7 +299,7 @@ def _notes(
     plate = found[0].place.plate
     if plate.missing:
         are = "field is" if len(plate.missing) == 1 else "fields are"
-        yield f"{len(plate.missing)} {are} missing that most wells have: {listed(plate.missing, MAX_NAMED)}"
+        yield f"{len(plate.missing)} {are} missing that most wells have: {listed(plate.missing)}"
     sizes = Counter((one.files.index.shape[0], one.files.index.shape[2]) for one in found)
     if len(sizes) > 1:
         usual, count = sizes.most_common(1)[0]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ngff_convert.plates import Acquisition, Plate, PlateField
+from ngff_convert.plates import Acquisition, Plate, PlateField, listed
 from ngff_convert.readers.ome_elements import child, children, whole
-from ngff_convert.readers.wells import MOST_ROWS, letters, listed, runs_of_all
+from ngff_convert.readers.wells import MOST_ROWS, letters, runs_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ngff_convert.plates import Acquisition, Plate, PlateField
-from ngff_convert.readers.wells import lacking, listed, runs_of_all
+from ngff_convert.plates import Acquisition, Plate, PlateField, listed
+from ngff_convert.readers.wells import lacking, runs_of_all
 from ngff_convert.readers.zarr_nodes import list_of, object_of, shown, text_of
 
 if TYPE_CHECKING:

@@ -132,15 +132,3 @@ def plain_name(text: str) -> str:
     'day2b'
     """
     return re.sub("[^A-Za-z0-9]", "", text)
-
-
-def listed(missing: Sequence[Missing], longest: int = 10) -> str:
-    """Name fields for a message.
-
-    Examples
-    --------
-    >>> listed([("B", "02", "0"), ("B", "02", "1"), ("C", "3", "0")], longest=2)
-    'B02 field 0, B02 field 1 and 1 more'
-    """
-    words = [f"{row}{column} field {field}" for row, column, field in missing[:longest]]
-    return ", ".join(words) + (f" and {len(missing) - longest} more" if len(missing) > longest else "")
