@@ -68,7 +68,12 @@ def _stated(version: str) -> dict[str, Any]:
 
 
 def _write_image(
-    group: zarr.Group, version: str, data: NDArray[Any], extra: dict[str, Any], sharded: bool = False
+    group: zarr.Group,
+    version: str,
+    data: NDArray[Any],
+    extra: dict[str, Any],
+    sharded: bool = False,
+    name: str = "test",
 ) -> None:
     axes = AXES[-data.ndim :]
     datasets = []
@@ -92,7 +97,7 @@ def _write_image(
             transformations = [{**whole, **ends}]
         datasets.append({"path": str(level), "coordinateTransformations": transformations})
         data = data[..., ::2, ::2]
-    multiscales: dict[str, Any] = {"name": "test", "datasets": datasets}
+    multiscales: dict[str, Any] = {"name": name, "datasets": datasets}
     if version == "0.4":
         multiscales["version"] = version
     if version == "0.6":
@@ -143,7 +148,7 @@ def write_plate(path: Path, version: str) -> None:
         images = [{"path": str(n), "acquisition": n} for n in range(2)]
         _put(well, version, {"well": {**_stated(version), "images": images}})
         for n in range(2):
-            _write_image(well.create_group(str(n)), version, pixels(), {"omero": _omero()})
+            _write_image(well.create_group(str(n)), version, pixels(), {"omero": _omero()}, name=str(n))
 
 
 def write_collection(path: Path, version: str) -> None:

@@ -80,6 +80,14 @@ def test_a_field_that_a_well_lacks_is_missing(store: tuple[Path, str]) -> None:
         assert source.warnings == ["1 field is missing that most wells have: B2 field 1"]
 
 
+def test_a_field_keeps_a_name_of_its_own(store: tuple[Path, str]) -> None:
+    edit_ome(store[0] / "A/1/1", store[1], lambda ome: ome["multiscales"][0].update(name="the control"))
+    with ngff_convert.open(store[0]) as source:
+        assert [image.name for image in source.images][:3] == ["A01 field 0", "the control", "B02 field 0"]
+    with ngff_convert.open(store[0] / "A/1") as source:
+        assert [image.name for image in source.images] == ["field 0", "the control"]
+
+
 def _twice(ome: dict[str, Any]) -> None:
     ome["plate"]["acquisitions"][1]["id"] = 0
 

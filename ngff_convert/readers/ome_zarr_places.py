@@ -35,7 +35,7 @@ class Place:
     number
         Which of the multiscales of that group.
     name
-        What it is called whatever it says itself; empty where that is up to it.
+        What it is called where it has no name of its own.
     plate_field
         Where in a plate it is, where it is known of which.
     """

@@ -105,7 +105,7 @@ class OmeZarrSource:
         image = _opened(self._nodes, group, place, scene, stated, self._life, warnings)
         if not image.is_label:
             image = replace(image, labels=_labels(self._nodes, place.folder, self._life, warnings))
-        named = f"{image.name or f'image {number}'}: " if len(self.images) > 1 else ""
+        named = f"{place.name or image.name or f'image {number}'}: " if len(self.images) > 1 else ""
         self.warnings += [f"{named}{line}" for line in dict.fromkeys(warnings)]
         return image
 
@@ -155,7 +155,7 @@ def _opened(
         calibration = ome.calibration if calibration == Calibration() else calibration
     stamps = meaning.time_stamps(multiscales, pixels.shape[0])
     return Image(
-        name=place.name or meaning.name_of(multiscales, group.ome, place.folder) or (ome.name if ome else ""),
+        name=meaning.name_of(multiscales, group.ome, place.folder) or place.name or (ome.name if ome else ""),
         pixels=pixels,
         channels=channels or (Channel(),) * pixels.shape[1],
         calibration=calibration,
@@ -186,13 +186,12 @@ def _labels(nodes: Nodes, folder: str, life: Life, warnings: list[str]) -> tuple
     for name in dict.fromkeys(map(text_of, names)):
         own: list[str] = []
         try:
-            place = places.Place(below(nodes.storage, path, name), 0, name)
+            place = places.Place(below(nodes.storage, path, name))
             group = nodes.group(place.folder)
             if group is None:
                 raise ReadError(f"{at(nodes.storage, place.folder)}: is an array, not a label image")
-            found.append(
-                replace(_opened(nodes, group, place, None, _Stated(None, 0), life, own), is_label=True)
-            )
+            image = _opened(nodes, group, place, None, _Stated(None, 0), life, own)
+            found.append(replace(image, name=name, is_label=True))
         except (ReadError, UnsupportedInput) as error:
             warnings.append(f"its label image {name} is left out: {error}")
         warnings += [f"label image {name}: {line}" for line in own]
