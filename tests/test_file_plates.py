@@ -291,6 +291,7 @@ def test_every_file_is_in_its_well(places: set[tuple[int, int, int]], template: 
 
 INSTRUMENTS = {
     "ImageXpress": "my_plate_{well}_s{field}_w{c}{guid}.tif",
+    "ImageXpress in lower case": "my_plate_{small}_s{field}_w{c}{guid}.tif",
     "ImageXpress in time": "TimePoint_{t}/my_plate_{well}_s{field}_w{c}{guid}.TIF",
     "ImageXpress in time and space": "TimePoint_{t}/ZStep_{z}/my_plate_{well}_s{field}_w{c}.tif",
     "ImageXpress with planes": "TimePoint_{t}/my_plate_{well}_s{field}_w{c}_z{z}.tif",
@@ -307,7 +308,8 @@ def test_folders_of_instruments(tmp_path: Path, template: str) -> None:
     for (row, column), field in product(WELLS, range(2)):
         names: dict[str, Any] = {"row_number": row + 1, "col": column + 1, "field": field + 1, "guid": GUID}
         pixels = coded(row, column, field, shape)
-        expected.append(write_field(folder, template, pixels, well=f"{letters(row)}{column + 1:02}", **names))
+        well = f"{letters(row)}{column + 1:02}"
+        expected.append(write_field(folder, template, pixels, well=well, small=well.lower(), **names))
     thumb = folder / f"my_plate_B02_s1_w1_thumb{GUID}.tif"
     tifffile.imwrite(thumb, np.zeros((2, 2), np.uint8))
     (folder / "Images").mkdir(exist_ok=True)
@@ -345,12 +347,22 @@ def test_planes_are_taken_before_their_projection() -> None:
         ["scan_t1.tif", "scan_t2.tif"],
         ["a_w1DAPI.TIF", "a_w2GFP.TIF"],
         ["scan_A01.tif", "scan_A02.tif"],
+        ["scan_c01_s1.tif", "scan_c02_s1.tif"],
         ["scan_T01_w1.tif", "x.tif", "y.tif"],
         [],
     ],
 )
 def test_other_names_are_no_instruments(names: list[str]) -> None:
     assert vendor_of(names) is None
+
+
+def test_what_only_an_instrument_counts_is_named_where_files_differ_in_it_alone(tmp_path: Path) -> None:
+    for line in (1, 2):
+        write_field(
+            tmp_path, "p_A01_T0001F001L0{line}A01Z01C01.tif", coded(0, 0, 0, (1, 1, 1, 4, 5)), line=line
+        )
+    with pytest.raises(OptionError, match=r"are both t=0001 c=01 z=01, but L is 01 and 02; give a pattern"):
+        ngff_convert.open(str(tmp_path))
 
 
 def test_a_folder_that_has_files_of_another_kind_is_not_looked_into(tmp_path: Path) -> None:

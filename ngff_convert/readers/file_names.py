@@ -138,7 +138,8 @@ def placed(
         one, other = int(clash[0]), int(index.reshape(-1)[flat[clash[0]]])
         where = " ".join(f"{axis}={shown(matched[one][1][axis])}" for axis in pattern.axes)
         raise OptionError(
-            f"{shown(files[one])} and {shown(files[other])} are both {where or 'the only place'}; "
+            f"{shown(files[one])} and {shown(files[other])} are both {where or 'the only place'}"
+            f"{_unlike(matched[one][1], matched[other][1])}; "
             "give a pattern, or files, with one file for each place"
         )
     index.flags.writeable = False
@@ -150,6 +151,13 @@ def placed(
         pattern=pattern.text,
         unmatched=unmatched,
     )
+
+
+def _unlike(one: re.Match[str], other: re.Match[str]) -> str:
+    """Return in what two names differ that a pattern knows of, though no axis counts it, as words."""
+    told = one.groupdict(default="nothing"), other.groupdict(default="nothing")
+    differ = (name for name in told[0] if told[0][name] != told[1][name])
+    return "".join(f", but {name} is {' and '.join(shown(names[name]) for names in told)}" for name in differ)
 
 
 class Places(NamedTuple):

@@ -1,7 +1,7 @@
 """How instruments for plates name their files: patterns that are tried before one is guessed.
 
 - ImageXpress (MetaXpress): ``plate_B02_s1_w1GUID.tif``; time points and planes in folders ``TimePoint_1`` and
-  ``ZStep_1``, or planes as ``_z1``; small pictures, ``_thumb``, are left out.
+  ``ZStep_1``, or planes as ``_z1``; small pictures, ``_thumb``, are left out. Old ones write ``b02``.
 - Operetta, Opera Phenix: ``r02c03f01p01-ch1sk1fk1fl1.tiff``, mostly in a folder ``Images``.
 - CellVoyager of Yokogawa: ``plate_B02_T0001F001L01A01Z01C01.tif``.
 """
@@ -27,6 +27,7 @@ LOOKED_AT = 50
 _INNER = re.compile(r"TimePoint_[0-9]+|ZStep_[1-9][0-9]*|Images")  # ZStep_0 is a projection of the others
 _GUID = "(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})?"
 _WELL = r"(?:(?P<plate>[^/]+)_)?(?P<well>[A-P](?:0[1-9]|1[0-9]|2[0-4]))"
+_ANY_WELL = _WELL.replace("A-P", "A-Pa-p")
 _END = r"\.(?i:tiff?)"
 
 
@@ -66,7 +67,10 @@ def _patterns() -> tuple[Pattern, ...]:
         "r(?P<row>[0-9]{2,3})c(?P<column>[0-9]{2,3})f(?P<field>[0-9]+)p(?P<z>[0-9]+)(?:rc[0-9]+)?"
         f"-ch(?P<c>[0-9]+)sk(?P<t>[0-9]+)fk[0-9]+fl[0-9]+{_END}"
     )
-    yokogawa = f"{_WELL}_T(?P<t>[0-9]+)F(?P<field>[0-9]+)L[0-9]+A[0-9]+Z(?P<z>[0-9]+)C(?P<c>[0-9]+){_END}"
+    yokogawa = (
+        f"{_WELL}_T(?P<t>[0-9]+)F(?P<field>[0-9]+)L(?P<L>[0-9]+)A(?P<A>[0-9]+)Z(?P<z>[0-9]+)"
+        f"C(?P<c>[0-9]+){_END}"
+    )
     found = [
         _pattern("r{row}c{col}f{field}p{z}-ch{c}sk{t}fk*fl*.tiff", operetta),
         _pattern("*{well}_T{t}F{field}L*A*Z{z}C{c}.tif", yokogawa),
@@ -80,7 +84,8 @@ def _patterns() -> tuple[Pattern, ...]:
     for t, folder, s, w, z in product(time, step, site, wave, plane):
         if (s[0] or w[0]) and not (folder[0] and z[0]):
             text = f"{t[0]}{folder[0]}*{{well}}{s[0]}{w[0]}{z[0]}*.tif"
-            found.append(_pattern(text, f"{t[1]}{folder[1]}{_WELL}{s[1]}{w[1]}{z[1]}{_GUID}{_END}"))
+            well = _ANY_WELL if s[0] and w[0] else _WELL  # c01_s1 alone may be a channel
+            found.append(_pattern(text, f"{t[1]}{folder[1]}{well}{s[1]}{w[1]}{z[1]}{_GUID}{_END}"))
     return tuple(found)
 
 
