@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ngff_convert.readers.file_names import Arrangement
     from ngff_convert.readers.file_patterns import Pattern
+    from ngff_convert.readers.wells import Missing
 
 _WELL = re.compile("([A-Za-z]+)([0-9]+)")
 
@@ -120,11 +121,8 @@ def arrange_plate(
     axes = {axis: places_of([match[axis] for _, match in matched], axis) for axis in pattern.axes}
     field_names = _field_names(groups, runs, fields)
     acquisitions = _acquisitions(runs) if "acquisition" in pattern.wells else ()
-    present: dict[tuple[str, str], list[str]] = {}
-    for key in groups:
-        well = wells.rows[key.row], wells.columns[key.column]
-        present.setdefault(well, []).append(field_names[key.run, key.field])
-    plate = Plate(name, wells.rows, wells.columns, acquisitions, lacking(present))
+    missing = _missing(groups, wells, field_names)
+    plate = Plate(name, wells.rows, wells.columns, acquisitions, missing)
     found = tuple(
         FieldFiles(
             PlateField(
@@ -249,6 +247,16 @@ def _field_names(groups: Iterable[_Key], runs: Places, fields: Places) -> dict[t
     if len(runs.labels) > 1 or not all(names) or len({name.lower() for name in names}) < len(names):
         names = [str(n) for n in range(len(pairs))]
     return dict(zip(pairs, names, strict=True))
+
+
+def _missing(
+    groups: Iterable[_Key], wells: _Wells, names: Mapping[tuple[int, int], str]
+) -> tuple[Missing, ...]:
+    present: dict[tuple[str, str], list[str]] = {}
+    for key in groups:
+        well = wells.rows[key.row], wells.columns[key.column]
+        present.setdefault(well, []).append(names[key.run, key.field])
+    return lacking(present)
 
 
 def _arranged(group: Matched, axes: Mapping[str, Places], pattern: Pattern) -> Arrangement:

@@ -96,15 +96,7 @@ def stored_array(
     t, c, z, y, x = chunks = tuple(by_axis.get(axis, 1) for axis in AXES)
     grid = grid_of(shape, chunks)
     own = grid_of(storage.shape, in_dataset)
-    if storage.table is not None:
-        table, steps = storage.table, _steps(storage, storage.table)
-        number = np.arange(table.offset.size) if table.number is None else table.number
-        offset, size = table.offset, table.size
-    else:
-        steps = storage.filters
-        n_bytes = prod(in_dataset) * storage.dtype.itemsize
-        number = np.arange(0 if storage.offset is None else prod(grid))
-        offset, size = (storage.offset or 0) + number * n_bytes, np.full(number.size, n_bytes)
+    number, offset, size, steps = _whereabouts(storage, in_dataset, prod(grid))
     order: Any = slice(None)
     if list(axes) != sorted(axes, key=AXES.index):  # else axes of one chunk that it lacks change no number
         places = dict(zip(axes, np.unravel_index(number, own), strict=True))
@@ -236,6 +228,18 @@ def _written(
         number = cells[rows] @ strides(grid)
     steps = _steps(storage, table, rows)
     return _record(storage, t, c, chunks, prod(grid), number, table.offset[rows], table.size[rows]), steps
+
+
+def _whereabouts(
+    storage: Storage, piece: Sequence[int], count: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[Filter, ...]]:
+    """Return number, offset and size, bytes, of each chunk in the file, and the filters they went through."""
+    if (table := storage.table) is not None:
+        number = np.arange(table.offset.size) if table.number is None else table.number
+        return number, table.offset, table.size, _steps(storage, table)
+    n_bytes = prod(piece) * storage.dtype.itemsize
+    number = np.arange(0 if storage.offset is None else count)
+    return number, (storage.offset or 0) + number * n_bytes, np.full(number.size, n_bytes), storage.filters
 
 
 def _steps(storage: Storage, table: ChunkTable, rows: Any = slice(None)) -> tuple[Filter, ...]:  # noqa: ANN401
