@@ -34,7 +34,8 @@ from ngff_convert.readers.orientation import Turned
 from ngff_convert.readers.tiff_pixels import TiffPixels
 from ngff_convert.testing import coded_pixels
 from ngff_convert.verification import Progress, verification_lines
-from ngff_convert.verify import Request, verify
+from ngff_convert.verify import verify
+from ngff_convert.verify_boxes import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -350,7 +351,7 @@ def test_a_wrong_pixel_of_the_fast_path_is_found(
 def test_a_sample_reads_its_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = ims(tmp_path, shape=(3, 2, 16, 128, 128))
     convert(source, tmp_path / "out", Options(chunks=(4, 32, 32)))
-    monkeypatch.setattr("ngff_convert.verify.SMALLEST_BOX_BYTES", 2**10)
+    monkeypatch.setattr("ngff_convert.verify_boxes.SMALLEST_BOX_BYTES", 2**10)
     monkeypatch.setattr("ngff_convert.verify.BOX_BYTES", 2**15)
     read: list[Box] = []
     usual = ImarisPixels.read_by_library

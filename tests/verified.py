@@ -157,7 +157,7 @@ def converted(folder: Path, case: Case) -> tuple[Path, Path, Options]:
 def in_small_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make boxes so small that there are several passes."""
     monkeypatch.setattr("ngff_convert.verify.BOX_BYTES", 2**14)
-    monkeypatch.setattr("ngff_convert.verify.SMALLEST_BOX_BYTES", 2**12)
+    monkeypatch.setattr("ngff_convert.verify_boxes.SMALLEST_BOX_BYTES", 2**12)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
