@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 import time
@@ -19,6 +21,14 @@ settings.register_profile("no deadline", deadline=None)  # timings belong to the
 settings.load_profile("no deadline")
 
 DESCRIPTORS = Path("/proc/self/fd")
+MEMORY = Path("/dev/shm")  # noqa: S108 - where the system keeps files in memory
+ROOM_BYTES = 8 * 2**30
+
+
+def pytest_configure() -> None:
+    """Have the tests' folders in memory where there is room: a quarter of the time is that of a disk."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= ROOM_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ from ngff_convert.verify import verify
 if TYPE_CHECKING:
     from servers import S3Server
 
-SMALL: dict[str, Any] = {"chunks": (8, 32, 32), "memory": 12 * 2**20}
+SMALL: dict[str, Any] = {"chunks": (8, 64, 64), "memory": 12 * 2**20}
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_command_line_writes_there_too(
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     words = ["--storage-options", f"endpoint={server.endpoint}", "--storage-options", "region=us-east-1"]
     assert (
-        main([str(source), out, "--chunks", "8,32,32", "--memory", "12MiB", "--verify", "full", *words]) == 0
+        main([str(source), out, "--chunks", "8,64,64", "--memory", "12MiB", "--verify", "full", *words]) == 0
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     assert stored(out) == expected
@@ -152,7 +152,7 @@ def test_an_interrupted_run_is_gone_on_with(source: Path, out: str, expected: di
 def test_a_killed_run_is_no_store_and_is_gone_on_with(
     source: Path, out: str, expected: dict[str, str], server: S3Server
 ) -> None:
-    words = ["--chunks", "8,32,32", "--memory", "12MiB", "--workers", "1"]
+    words = ["--chunks", "8,64,64", "--memory", "12MiB", "--workers", "1"]
     command = [sys.executable, "-m", "ngff_convert", str(source), out, *words]
     process = subprocess.Popen(command, env={**os.environ, **server.environment}, stderr=subprocess.DEVNULL)
     while not [key for key in keys(out) if "/c/" in key] and process.poll() is None:
@@ -170,11 +170,11 @@ def test_what_is_there_is_kept_unless_it_is_to_be_replaced(source: Path, out: st
     convert(source, out, Options(**SMALL))
     before = stored(out)
     with pytest.raises(TargetError, match="exists already; use --overwrite"):
-        convert(source, out, Options(chunks=(4, 32, 32)))
+        convert(source, out, Options(chunks=(4, 64, 64)))
     (tmp_path / "no.ims").write_bytes(b"no image")
     assert main([str(tmp_path / "no.ims"), out, "--overwrite"]) in (3, 4)
     assert stored(out) == before
-    options = Options(chunks=(4, 32, 32), overwrite=True)
+    options = Options(chunks=(4, 64, 64), overwrite=True)
     convert(source, out, options)
     convert(source, tmp_path / "out", options)
     assert stored(out) == tree(tmp_path / "out")

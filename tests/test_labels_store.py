@@ -19,7 +19,7 @@ import pytest
 import tifffile
 import yaozarrs
 import zarr
-from label_files import CHUNKS, mask, objects, region, write_image, write_labels
+from label_files import CHUNKS, SHAPE, mask, objects, region, write_image, write_labels
 from remote_stores import upload
 from stores import attributes, tree
 from stores import levels as stored_levels
@@ -428,7 +428,9 @@ def test_in_a_bucket(
     server: S3Server, tmp_path: Path, seg: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = tmp_path / "out.ome.zarr"
-    convert(write_image(tmp_path / "in.ims"), local, Options(**CHUNKS, ngff_version=version))
+    convert(
+        write_image(tmp_path / "in.ims"), local, Options(chunks=SHAPE[2:], levels=3, ngff_version=version)
+    )
     upload(server, local, f"labels-{version}/out.ome.zarr")
     address = f"s3://{server.bucket}/labels-{version}/out.ome.zarr"
     options = Options(**SMALL)

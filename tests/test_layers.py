@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,13 @@ BELOW_READERS = {"model", "plates", "units", "errors", "ome_schema", "shuffled",
 READERS_IMPORT = {*BELOW_READERS, "readers.contract"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     found = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
     return {name.removesuffix(".__init__") if name != "__init__" else name: p for name, p in found.items()}
 
 
+@cache
 def imported(path: Path, *, for_types: bool = False) -> set[str]:
     """Return the modules of the package that a module imports, wherever in it; not those for types only."""
     found: set[str] = set()

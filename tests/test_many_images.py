@@ -106,8 +106,16 @@ def test_regions_of_several_images_are_in_work_at_once(
     assert [step.n_regions for plan in report.plans for step in plan.passes] == [1, 1]
 
 
-@pytest.mark.parametrize("after", [1, 4, 30, 100])
-@pytest.mark.parametrize("fsync", ["none", "region"])
+@pytest.mark.parametrize(
+    ("after", "fsync"),
+    [
+        *((1, "region"), (4, "none"), (30, "region"), (100, "none")),
+        *(
+            pytest.param(*these, marks=pytest.mark.slow)
+            for these in ((1, "none"), (4, "region"), (30, "none"), (100, "region"))
+        ),
+    ],
+)
 def test_what_is_interrupted_among_many_images_is_gone_on_with(
     source: Path, tmp_path: Path, whole: dict[str, str], after: int, fsync: str
 ) -> None:

@@ -81,8 +81,20 @@ def of_the_store(result: Validation) -> list[tuple[str, ...]]:
 # -- sound stores ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("layout", "place"),
+    [
+        *product(LAYOUTS, ["archive"]),
+        *(("0.5", "bucket"), ("two images, 0.4", "bucket"), ("shards", "archive in a bucket")),
+        *(
+            pytest.param(*these, marks=pytest.mark.slow)
+            for these in [
+                *product(("0.4", "shards", "two images"), ["bucket"]),
+                *product(("0.5", "0.4", "two images", "two images, 0.4"), ["archive in a bucket"]),
+            ]
+        ),
+    ],
+)
 def test_a_sound_store(
     server: S3Server, sound: dict[str, tuple[Path, Path]], layout: str, place: str
 ) -> None:
