@@ -21,7 +21,7 @@ settings.register_profile("no deadline", deadline=None)  # timings belong to the
 settings.load_profile("no deadline")
 
 DESCRIPTORS = Path("/proc/self/fd")
-MEMORY = Path("/dev/shm")  # noqa: S108 - where the system keeps files in memory
+MEMORY = Path("/dev/shm")
 ROOM_BYTES = 8 * 2**30
 
 

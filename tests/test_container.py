@@ -171,14 +171,20 @@ def _sandbox(folder: Path, *flags: str) -> list[str]:
     """Return the beginning of a command line: all but `folder` read-only, user 12345, no home, process 1."""
     words = """bwrap --unshare-all --as-pid-1 --die-with-parent --uid 12345 --gid 0 --ro-bind / / --dev /dev
         --proc /proc --clearenv --setenv PYTHONDONTWRITEBYTECODE 1 --chdir /"""
-    return [*words.split(), "--bind", str(folder), str(folder), *flags]
+    around = str(folder.parent)  # may be below /dev, of which the sandbox has its own
+    return [*words.split(), "--ro-bind", around, around, "--bind", str(folder), str(folder), *flags]
 
 
 def _sandboxes() -> bool:
     """Say whether bubblewrap is installed, and is allowed to make namespaces."""
     if not shutil.which("bwrap"):
         return False
-    return subprocess.run([*_sandbox(Path("/dev")), "true"], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run(
+            [*_sandbox(Path(__file__).parent), "true"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 @contextmanager
