@@ -6,6 +6,7 @@ too, takes 0.4 CPU seconds to import, half of what a small conversion takes.
 
 from __future__ import annotations
 
+from itertools import count
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,11 @@ def build(images: Sequence[tuple[Image, WritePlan]], noted: list[str], *, origin
     root.set(f"{{{_XSI}}}schemaLocation", f"{NAMESPACE} {NAMESPACE}/ome.xsd")
     root.set("Creator", f"ngff-convert {__version__}")
     annotations = etree.Element(_tag("StructuredAnnotations"))
+    numbers = count()  # to ask lxml how many there are is to count them
     for index, (image, plan) in enumerate(images):
         element = _image(root, index, image, plan)
         if original_metadata:
-            _original_metadata(element, annotations, image.original_metadata)
+            _original_metadata(element, annotations, numbers, image.original_metadata)
     if len(annotations):
         root.append(annotations)
     etree.indent(root)
@@ -157,10 +159,15 @@ def _planes(pixels: Any, image: Image) -> None:  # noqa: ANN401
         _add(pixels, "Plane", TheZ="0", TheC="0", TheT=str(t), **seconds)
 
 
-def _original_metadata(element: Any, annotations: Any, sections: Mapping[str, Mapping[str, str]]) -> None:  # noqa: ANN401
+def _original_metadata(
+    element: Any,  # noqa: ANN401
+    annotations: Any,  # noqa: ANN401
+    numbers: Iterator[int],
+    sections: Mapping[str, Mapping[str, str]],
+) -> None:
     """Keep what the source says: one annotation a section, which the image refers to."""
     for section, entries in sections.items():
-        identifier = f"Annotation:OriginalMetadata:{len(annotations)}"  # lest it be one of the source's own
+        identifier = f"Annotation:OriginalMetadata:{next(numbers)}"  # lest it be one of the source's own
         annotation = _add(annotations, "MapAnnotation", ID=identifier, Namespace=ORIGINAL_METADATA)
         _add(annotation, "Description").text = legal(section)
         value = _add(annotation, "Value")
